@@ -1,0 +1,1 @@
+../../foveal/__init__.py

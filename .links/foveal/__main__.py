@@ -1,0 +1,1 @@
+../../foveal/__main__.py

@@ -1,0 +1,1 @@
+../../foveal/reports.py

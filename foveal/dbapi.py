@@ -1,0 +1,1 @@
+"""PEP 249 connection and cursor over a session."""

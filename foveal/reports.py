@@ -1,0 +1,68 @@
+"""What a statement says about itself: progress while it runs, notices, and a report when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A remark for the user that is no error. `severity` is NOTICE or WARNING."""
+
+    message: str
+    severity: str = "NOTICE"
+    sqlstate: str = "00000"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running statement stands. Units: `done`/`total` in frames, the rest in seconds.
+
+    `estimate`, `low` and `high` are the running answer of an approximate aggregate, if there is
+    just one; the interval is valid at every moment.
+    """
+
+    stage: str
+    done: int
+    total: int | None
+    elapsed: float
+    remaining: float | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class QueryReport:
+    """What the last statement did: its answer's interval and guarantee, its plan and its costs.
+
+    `seconds` has the keys decode, detect, train, proxy, compile, estimate, total.
+    `intervals` has a row per result row and approximate column: the group's keys, column,
+    estimate, low, high, samples, target_met.
+    """
+
+    sql: str = ""
+    guarantee: str = "exact"
+    confidence: float | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    target_met: bool = True
+    plan: str = ""
+    plan_kind: str = ""
+    detector_calls: int = 0
+    frames_decoded: int = 0
+    frames_total: int = 0
+    frames_cached: int = 0
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    estimated_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    intervals: pa.Table | None = None
+    notices: list[Notice] = field(default_factory=list[Notice])

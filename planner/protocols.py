@@ -1,0 +1,243 @@
+"""What the planner knows of the other rooms: the protocols they implement and the facts they give.
+
+The planner does no I/O. Facts enter as one frozen `Snapshot`; things that do work (a video, a
+detector, a store) appear here only as protocols, implemented by connectors, udfs and engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from foveal.settings import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    Frames = npt.NDArray[np.int64]
+    Image = npt.NDArray[np.uint8]
+
+CancelCheck = Callable[[], None]
+"""Called often by long work; raises QueryCanceled when the user asked to stop."""
+
+
+# --- video -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameIndex:
+    """Where every frame of one video is. Row n is frame n in presentation order.
+
+    `pts` int64 [N]: presentation stamps in `time_base` units, strictly increasing.
+    `ts` float64 [N]: seconds since the first frame (so a start time that is not 0 is taken off).
+    `is_key` bool [N]: a decoder can start at this frame.
+    `skipped`: (first, last) ranges in seconds that the file holds but that cannot be decoded.
+    """
+
+    pts: npt.NDArray[np.int64]
+    ts: npt.NDArray[np.float64]
+    is_key: npt.NDArray[np.bool_]
+    time_base: tuple[int, int]
+    width: int
+    height: int
+    codec: str
+    skipped: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return int(self.pts.shape[0])
+
+
+@dataclass(slots=True)
+class DecodeCounters:
+    """What decoding cost so far: frames that passed the decoder, seeks, seconds of wall time."""
+
+    frames_decoded: int = 0
+    seeks: int = 0
+    seconds: float = 0.0
+
+
+class Video(Protocol):
+    """One video file: an index, and exact frames by number."""
+
+    @property
+    def name(self) -> str:
+        """The value of the `video` column: the file's name, made unique within its table."""
+        ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def content_hash(self) -> str:
+        """Hex digest of the file's bytes."""
+        ...
+
+    @property
+    def index(self) -> FrameIndex: ...
+
+    def read(
+        self, frames: Frames, *, counters: DecodeCounters, cancel: CancelCheck
+    ) -> Iterator[tuple[int, Image]]:
+        """Yield (frame number, picture uint8 RGB [H, W, 3]) for the wanted frames, ascending.
+
+        `frames` is sorted and unique. Decodes each touched group of pictures once, or reads
+        straight through when that is cheaper. Closing the iterator stops the decoder.
+
+        Raises:
+            OperationalError: 58030, the file cannot be read or a frame cannot be decoded.
+        """
+        ...
+
+
+# --- detectors ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """What a detector is. `key` names its content and every parameter that changes its answers."""
+
+    name: str
+    family: str
+    key: str
+    classes: tuple[str, ...]
+    input_height: int
+    input_width: int
+    confidence: float
+    iou: float = 0.45
+    slices: int = 0
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The objects of one frame, best first.
+
+    `boxes` float32 [n, 4]: xmin, ymin, xmax, ymax in pixels of the given picture.
+    `scores` float32 [n] in 0..1. `classes` int32 [n]: index into `DetectorInfo.classes`.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int32]
+
+
+class Detector(Protocol):
+    """A loaded object detector. Thread-safe; the same picture always gives the same answer."""
+
+    @property
+    def info(self) -> DetectorInfo: ...
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the detections of each picture (uint8 RGB [H, W, 3])."""
+        ...
+
+
+# --- the detection store -----------------------------------------------------------------------
+
+
+class DetectionStore(Protocol):
+    """Everything a detector ever said, kept by (video content hash, detector key)."""
+
+    def processed(self, video_hash: str, detector_key: str, frames: int) -> npt.NDArray[np.bool_]:
+        """Return bool [frames]: True where the frame's detections are stored (maybe none)."""
+        ...
+
+    def read(self, video_hash: str, detector_key: str, frames: Frames) -> pa.Table:
+        """Return the stored objects of these frames (sorted, unique), by frame, best first.
+
+        Columns: frame int64, ordinal int32 (place within the frame), class int32,
+        confidence float32, xmin, ymin, xmax, ymax float32.
+        """
+        ...
+
+    def append(self, video_hash: str, detector_key: str, frames: Frames, objects: pa.Table) -> None:
+        """Keep the objects of `frames` durably; frames without a row are kept as empty."""
+        ...
+
+
+# --- the snapshot: what the planner may know ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """Facts about one video of a table. Units: frames, seconds, pixels.
+
+    `cached`: frames whose detections are stored. `mean_gop`: mean frames between keyframes.
+    """
+
+    name: str
+    frames: int
+    duration: float
+    width: int
+    height: int
+    mean_gop: float
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Measured speeds of this machine, in seconds. `measured` is False for starting constants."""
+
+    decode_frame: float
+    seek: float
+    detect_frame: float
+    startup: float = 0.0
+    measured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTable:
+    """A video table as the planner sees it."""
+
+    name: str
+    detector: DetectorInfo
+    max_count: int
+    videos: tuple[VideoFacts, ...]
+    profile: Profile
+    tracker: str = "kalman"
+
+    @property
+    def frames(self) -> int:
+        """Frames of all videos together."""
+        return sum(video.frames for video in self.videos)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A view or macro over extension objects: its definition, kept by foveal as text.
+
+    `kind` is view, table_macro or scalar_macro. `parameters` are the macro's names.
+    `columns` are the view's own column names, if it lists them.
+    """
+
+    name: str
+    kind: str
+    body: str
+    parameters: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that planning may depend on, frozen: same snapshot and text, same plan.
+
+    Names are folded to lower case. `columns` gives the columns of the user's own tables.
+    """
+
+    video_tables: Mapping[str, VideoTable] = field(default_factory=dict[str, VideoTable])
+    stored: Mapping[str, StoredText] = field(default_factory=dict[str, StoredText])
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    settings: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    system_tables: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, "tuple[str, ...]"]
+    )
+
+    def names(self) -> frozenset[str]:
+        """Every extension name, folded: a statement without any of them is DuckDB's."""
+        return frozenset(self.video_tables) | frozenset(self.stored)
