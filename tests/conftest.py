@@ -1,0 +1,35 @@
+"""What all tests share: a private cache directory, and the real clips and detectors where given."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+AssetPath = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the user's own cache directory out of the tests, and the tests out of it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def asset() -> AssetPath:
+    """Return a function from an asset's name ("video/vtest.avi") to its path.
+
+    The function skips the test where no folder of FOVEAL_ASSETS holds the asset.
+    """
+    folders = [Path(part) for part in os.environ.get("FOVEAL_ASSETS", "").split(os.pathsep) if part]
+
+    def find(name: str) -> Path:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name
+        pytest.skip(f"no folder of FOVEAL_ASSETS holds {name}")
+
+    return find
