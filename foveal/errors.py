@@ -1,17 +1,19 @@
-"""Every error foveal raises: PEP 249 classes that carry an SQLSTATE, a place in the text and a hint.
+"""Every error foveal raises: PEP 249 classes with an SQLSTATE, a place in the text and a hint.
 
 The tree (PEP 249)::
 
-    Warning
-    Error
-    ├── InterfaceError
-    └── DatabaseError  (FovealError: sqlstate, span, hint, detail)
-        ├── DataError            22xxx
-        ├── OperationalError     53xxx 55xxx 57xxx 58xxx
-        ├── IntegrityError       23xxx
-        ├── InternalError        XX000
-        ├── ProgrammingError     42xxx 25xxx
-        └── NotSupportedError    0A000
+    builtins.Warning
+    └── Warning
+    builtins.Exception
+    └── Error
+        ├── InterfaceError
+        └── DatabaseError  (FovealError: sqlstate, span, hint, detail)
+            ├── DataError            22xxx
+            ├── OperationalError     53xxx 55xxx 57xxx 58xxx
+            ├── IntegrityError       23xxx
+            ├── InternalError        XX000
+            ├── ProgrammingError     42xxx 25xxx
+            └── NotSupportedError    0A000
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a statement says about itself: progress while it runs, notices, and a report when it ends."""
+"""What a statement says of itself: progress while it runs, notices, and a report at its end."""
 
 from __future__ import annotations
 

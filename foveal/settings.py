@@ -30,8 +30,16 @@ class Setting:
         wanted = type(self.default)
         try:
             if wanted is bool:
-                words = {"true": True, "on": True, "1": True, "yes": True,
-                         "false": False, "off": False, "0": False, "no": False}
+                words = {
+                    "true": True,
+                    "on": True,
+                    "1": True,
+                    "yes": True,
+                    "false": False,
+                    "off": False,
+                    "0": False,
+                    "no": False,
+                }
                 parsed: Value = words[str(value).lower()]
             elif wanted is int:
                 parsed = int(str(value))
@@ -57,16 +65,28 @@ class Setting:
             hint = f"give a number from {self.low} to {self.high}"
         else:
             hint = f"give a {type(self.default).__name__}"
-        return DataError(f'invalid value for foveal.{self.name}: "{value}"',
-                         sqlstate="22023", hint=hint)
+        return DataError(
+            f'invalid value for foveal.{self.name}: "{value}"', sqlstate="22023", hint=hint
+        )
 
 
 _ROWS = (
-    Setting("guarantee", "finite", "guarantee of ERROR, FNR and FPR: exact, finite or asymptotic",
-            choices=("exact", "finite", "asymptotic")),
-    Setting("group_guarantee", "joint", "with GROUP BY the confidence holds for all rows together "
-            "(joint) or for each row by itself (row)", choices=("joint", "row")),
-    Setting("confidence", 0.95, "confidence where AT CONFIDENCE is not given", low=0.5, high=0.999999),
+    Setting(
+        "guarantee",
+        "finite",
+        "guarantee of ERROR, FNR and FPR: exact, finite or asymptotic",
+        choices=("exact", "finite", "asymptotic"),
+    ),
+    Setting(
+        "group_guarantee",
+        "joint",
+        "with GROUP BY the confidence holds for all rows together "
+        "(joint) or for each row by itself (row)",
+        choices=("joint", "row"),
+    ),
+    Setting(
+        "confidence", 0.95, "confidence where AT CONFIDENCE is not given", low=0.5, high=0.999999
+    ),
     Setting("seed", 0, "seed of every random draw", low=0, high=2**63 - 1),
     Setting("threads", 0, "threads of the detector; 0 takes all cores", low=0, high=1024),
     Setting("device", "cpu", "where models run", choices=("cpu", "cuda")),
@@ -86,8 +106,11 @@ def lookup(name: str) -> Setting:
     """
     setting = SETTINGS.get(name.lower())
     if setting is None:
-        raise ProgrammingError(f"unrecognized setting foveal.{name}", sqlstate="42704",
-                               hint=did_you_mean(name, SETTINGS))
+        raise ProgrammingError(
+            f"unrecognized setting foveal.{name}",
+            sqlstate="42704",
+            hint=did_you_mean(name, SETTINGS),
+        )
     return setting
 
 

@@ -71,7 +71,9 @@ class Video(Protocol):
         ...
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Where the file is."""
+        ...
 
     @property
     def content_hash(self) -> str:
@@ -79,7 +81,9 @@ class Video(Protocol):
         ...
 
     @property
-    def index(self) -> FrameIndex: ...
+    def index(self) -> FrameIndex:
+        """Where its frames are."""
+        ...
 
     def read(
         self, frames: Frames, *, counters: DecodeCounters, cancel: CancelCheck
@@ -131,7 +135,9 @@ class Detector(Protocol):
     """A loaded object detector. Thread-safe; the same picture always gives the same answer."""
 
     @property
-    def info(self) -> DetectorInfo: ...
+    def info(self) -> DetectorInfo:
+        """What it is."""
+        ...
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Return the detections of each picture (uint8 RGB [H, W, 3])."""

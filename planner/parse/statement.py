@@ -108,8 +108,15 @@ class Clauses:
     @property
     def spans(self) -> tuple[Span, ...]:
         """Where they stand in the text."""
-        parts = (self.error, self.fnr, self.fpr, self.confidence, self.gap, self.budget,
-                 self.bounds)
+        parts = (
+            self.error,
+            self.fnr,
+            self.fpr,
+            self.confidence,
+            self.gap,
+            self.budget,
+            self.bounds,
+        )
         return tuple(part.span for part in parts if part is not None)
 
 
@@ -168,7 +175,7 @@ class Query:
     blanked: str
     kind: str
     query: Span
-    tree: exp.Expression
+    tree: exp.Expr
     tokens: tuple[Token, ...]
     blocks: tuple[Block, ...]
     fcounts: tuple[Span, ...]
@@ -305,6 +312,17 @@ class Deallocate:
 
 
 Statement = (
-    Plain | Query | CreateVideoTable | DropVideoTable | RefreshVideoTable | CreateStored
-    | DropStored | Explain | SetSetting | ShowSetting | Prepare | Execute | Deallocate
+    Plain
+    | Query
+    | CreateVideoTable
+    | DropVideoTable
+    | RefreshVideoTable
+    | CreateStored
+    | DropStored
+    | Explain
+    | SetSetting
+    | ShowSetting
+    | Prepare
+    | Execute
+    | Deallocate
 )
