@@ -233,7 +233,9 @@ class StoredText:
 class Snapshot:
     """All that planning may depend on, frozen: same snapshot and text, same plan.
 
-    Names are folded to lower case. `columns` gives the columns of the user's own tables.
+    Names are folded to lower case. `columns` gives the columns of the user's own tables,
+    `schemas` their schemas, `functions` the SQL functions of ours that no macro of the user hides,
+    `parameters` the values bound to the statement, by key.
     """
 
     video_tables: Mapping[str, VideoTable] = field(default_factory=dict[str, VideoTable])
@@ -243,6 +245,10 @@ class Snapshot:
     system_tables: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, "tuple[str, ...]"]
     )
+
+    schemas: frozenset[str] = frozenset()
+    functions: Mapping[str, StoredText] = field(default_factory=dict[str, StoredText])
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def names(self) -> frozenset[str]:
         """Every extension name, folded: a statement without any of them is DuckDB's."""
