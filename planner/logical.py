@@ -210,7 +210,8 @@ class FrameAggregate(Logical):
     """Aggregates of a block over the rows of one video relation, a row per group of frames.
 
     `rows` is the relation without the block's predicates but with its frames pruned; `frames`
-    the frames that the denominators count; `inputs` what predicates refer to besides.
+    the frames that the denominators count; `inputs` what predicates refer to besides; `prefix` the
+    WITH clause that they need.
     """
 
     rows: Logical
@@ -218,6 +219,7 @@ class FrameAggregate(Logical):
     inputs: tuple[Input, ...]
     table: str
     relation: str
+    prefix: str
     source: Source
     predicates: tuple[Conjunct, ...]
     keys: tuple[Key, ...]

@@ -188,7 +188,11 @@ class VideoFacts:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Measured speeds of this machine, in seconds. `measured` is False for starting constants."""
+    """Measured speeds of this machine, in seconds. `measured` is False for starting constants.
+
+    `decode_frame`: one frame of a straight read. `seek`: one frame at random, decoding from its
+    keyframe included. `detect_frame`: the detector on one frame. `startup`: once per query.
+    """
 
     decode_frame: float
     seek: float
@@ -212,6 +216,23 @@ class VideoTable:
     def frames(self) -> int:
         """Frames of all videos together."""
         return sum(video.frames for video in self.videos)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What is known of one set of frames before a plan is chosen.
+
+    `frames` and `cached` (frames with stored detections) are counts; `keyframes` how many
+    decoding starts lie among them; `groups` into how many result rows a block cuts them.
+    `mean` and `deviation` of the per-frame value come from cached frames, None without any.
+    """
+
+    frames: int
+    cached: int
+    keyframes: int
+    groups: int = 1
+    mean: float | None = None
+    deviation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

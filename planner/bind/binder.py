@@ -1,0 +1,676 @@
+"""Names to relations: one parsed query becomes a fragment of SQL over bound inputs of ours.
+
+The walk: find the extension relations; take out, from the inside out, the blocks that own our
+clauses (each becomes a named input); put input names in place of relation names; the rest of the
+user's text is DuckDB's and stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from foveal.errors import (
+    DataError,
+    NotSupportedError,
+    ProgrammingError,
+    Span,
+    did_you_mean,
+)
+from foveal.planner.bind import blocks as block_rules
+from foveal.planner.bind.approximate import Approximation
+from foveal.planner.bind.references import (
+    Reference,
+    find,
+    identifier_span,
+    used_columns,
+    visible_ctes,
+)
+from foveal.planner.logical import (
+    FRAME_LEVEL,
+    RELATION_COLUMNS,
+    Conjunct,
+    Detect,
+    Filter,
+    Fragment,
+    FrameAggregate,
+    Frames,
+    GapLimit,
+    Input,
+    Logical,
+    Project,
+    Selection,
+    SystemTable,
+    Tolerance,
+    Track,
+    Tracks,
+)
+from foveal.planner.parse.statement import Block, Confidence, Number, Parameter, Query
+from foveal.planner.protocols import Snapshot
+from foveal.planner.text import Edit, Mapped, apply, quote
+from foveal.settings import Value, defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound statement: its logical plan, and how its text maps back to the user's.
+
+    `approximate`: some column of the result carries an interval instead of a value.
+    """
+
+    plan: Logical
+    mapped: Mapped
+    approximate: bool
+
+
+def bind(query: Query, snapshot: Snapshot) -> Bound:
+    """Return the bound plan of a query over extension relations.
+
+    Raises:
+        ProgrammingError: a name, class or grouping is wrong (42xxx).
+        NotSupportedError: 0A000, understood but refused.
+        DataError: 22023, a clause's number is out of range.
+    """
+    return _Binder(query, snapshot).bind()
+
+
+class _Binder:
+    def __init__(self, query: Query, snapshot: Snapshot) -> None:
+        self.query = query
+        self.snapshot = snapshot
+        self.settings: dict[str, Value] = {**defaults(), **snapshot.settings}
+        self.refs = find(query, snapshot)
+        self.edits: list[Edit] = []
+        self.inputs: list[tuple[Span, Input]] = []
+        self.names = 0
+        self.selects = self._pair_selects()
+        self.approximate: dict[int, Span] = {}
+        self.selections: list[tuple[float | None, float | None, float]] = []
+
+    # --- the walk ------------------------------------------------------------------------------
+
+    def bind(self) -> Bound:
+        for span, key in self.query.parameters:
+            if self.query.text[span.start : span.end] != f"${key}":
+                self.edits.append(Edit(span, f"${key}"))
+        for ref in self.refs:
+            self._check_classes(ref)
+            self._replace_reference(ref)
+        self._drop_column_prefixes()
+        order = sorted(range(len(self.query.blocks)), key=lambda i: -self.query.blocks[i].depth)
+        for i in order:
+            self._own(i)
+        Approximation(self.query.tree, self.query.query.start, self.approximate).check()
+        mapped = apply(self.query.blanked, self.edits)
+        plan: Logical = Fragment(
+            mapped.text, tuple(i for _, i in self.inputs), self.query.kind
+        )
+        for fnr, fpr, confidence in self.selections:
+            plan = Selection(plan, fnr, fpr, confidence)
+        return Bound(plan, mapped, bool(self.approximate))
+
+    def _name(self) -> str:
+        self.names += 1
+        return f"__fv{self.names - 1}"
+
+    def _render(self, span: Span) -> str:
+        return apply(self.query.blanked, self.edits, span).text
+
+    def _pair_selects(self) -> dict[int, exp.Select]:
+        """Pair each block, by index, with sqlglot's SELECT, through the names inside them."""
+        base = self.query.query.start
+        found: dict[int, exp.Select] = {}
+        for select in self.query.tree.find_all(exp.Select):
+            for node in select.find_all(exp.Identifier):
+                holder = block_rules.enclosing_select(node)
+                span = identifier_span(node, base)
+                if holder is not select or span is None or _in_cte_name(node, select):
+                    continue
+                inner = self._innermost(span)
+                if inner is not None:
+                    found.setdefault(inner, select)
+                break
+        return found
+
+    def _innermost(self, span: Span) -> int | None:
+        best: int | None = None
+        for i, block in enumerate(self.query.blocks):
+            if block.span.start <= span.start and span.end <= block.span.end:
+                size = block.span.end - block.span.start
+                if best is None or size <= (
+                    self.query.blocks[best].span.end - self.query.blocks[best].span.start
+                ):
+                    best = i
+        return best
+
+    # --- references ----------------------------------------------------------------------------
+
+    def _scan(self, ref: Reference, *, frames: tuple[Conjunct, ...] = ()) -> Logical:
+        if ref.relation == "system":
+            return SystemTable(ref.table)
+        node: Logical = Frames(ref.table)
+        if ref.relation != "frames":
+            node = Detect(node, ref.table)
+            node = Track(node, ref.table)
+        if ref.relation == "tracks":
+            node = Tracks(node, ref.table)
+        conjuncts = frames or self._pushable(ref)
+        if conjuncts and ref.relation != "tracks":
+            node = Filter(node, conjuncts)
+        return Project(node, used_columns(self.query, ref))
+
+    def _replace_reference(self, ref: Reference) -> None:
+        name = self._name()
+        alias = "" if ref.has_alias else f" AS {quote(ref.alias)}"
+        self.edits.append(Edit(ref.span, name + alias))
+        self.inputs.append((ref.span, Input(name, self._scan(ref))))
+
+    def _pushable(self, ref: Reference) -> tuple[Conjunct, ...]:
+        """Return the conjuncts over the reference alone that DuckDB would apply first anyway.
+
+        Only from the SELECT whose FROM holds the reference without an outer join: there a row
+        that fails the predicate can never reach the result.
+        """
+        select = ref.select
+        if select is None:
+            return ()
+        joins = list(select.args.get("joins") or ())
+        if any(j.side or j.kind in ("SEMI", "ANTI") or j.method for j in joins):
+            return ()
+        if select.args.get("laterals"):
+            return ()
+        return tuple(
+            c for c in self._conjuncts(select, ref.alias, ref.relation, single=not joins)
+            if c.columns and c.frame_only and c.pure
+        )
+
+    def _conjuncts(
+        self, select: exp.Select, alias: str, relation: str, *, single: bool = True
+    ) -> tuple[Conjunct, ...]:
+        """Return the SELECT's WHERE as conjuncts over one relation of its FROM.
+
+        With `single` false other relations are in scope, so unqualified names do not count as
+        the relation's and a conjunct that reads any of them is left out.
+        """
+        index = next((i for i, s in self.selects.items() if s is select), None)
+        where = select.args.get("where")
+        if index is None or where is None:
+            return ()
+        block = self.query.blocks[index]
+        nodes = _flatten_and(where.this)
+        if len(nodes) != len(block.conjuncts):
+            nodes, spans = [where.this], [block.where] if block.where else []
+        else:
+            spans = list(block.conjuncts)
+        out: list[Conjunct] = []
+        for node, span in zip(nodes, spans, strict=True):
+            if span is None:
+                continue
+            columns = block_rules.relation_columns(node, alias, relation)
+            nested = node.find(exp.Select, exp.SetOperation) is not None
+            if not single:
+                every = list(node.find_all(exp.Column))
+                if nested or any(c.table.lower() != alias.lower() for c in every):
+                    continue
+            parameter = any(span.start <= s.start < span.end for s, _ in self.query.parameters)
+            foreign = any(
+                c.name.lower() not in RELATION_COLUMNS[relation]
+                or c.table.lower() not in ("", alias.lower())
+                for c in node.find_all(exp.Column)
+            )
+            volatile = any(
+                isinstance(f, exp.Rand) or f.sql_name().lower() in ("random", "uuid", "nextval")
+                for f in node.find_all(exp.Func)
+                if not isinstance(f, exp.Anonymous)
+            ) or any(
+                str(f.this).lower() in ("random", "uuid", "nextval", "setseed", "gen_random_uuid")
+                for f in node.find_all(exp.Anonymous)
+            )
+            text = self._render(span).strip()
+            out.append(
+                Conjunct(
+                    text, alias, columns, not (nested or parameter or foreign or volatile), span,
+                    " ".join(self.query.text[span.start : span.end].split()),
+                )
+            )
+        return tuple(out)
+
+    def _check_classes(self, ref: Reference) -> None:
+        """Refuse a class that the detector cannot see."""
+        if ref.relation not in ("objects", "tracks") or ref.select is None:
+            return
+        known = self.snapshot.video_tables[ref.table].detector.classes
+        if not known:
+            return
+        alone = not block_rules.has_joins(ref.select)
+        for node in ref.select.find_all(exp.EQ, exp.NEQ, exp.In):
+            column = node.this
+            others = [node.expression] if isinstance(node, exp.Binary) else node.expressions
+            if isinstance(column, exp.Literal) and isinstance(node, exp.Binary):
+                column, others = node.expression, [column]
+            if not isinstance(column, exp.Column) or column.name.lower() != "class":
+                continue
+            if block_rules.enclosing_select(column) is not ref.select:
+                continue
+            if column.table.lower() not in ((ref.alias.lower(), "") if alone else (ref.alias.lower(),)):
+                continue
+            for value in others:
+                if isinstance(value, exp.Literal) and value.is_string and value.name not in known:
+                    raise DataError(
+                        f'detector "{self.snapshot.video_tables[ref.table].detector.name}" of '
+                        f'"{ref.table}" has no class "{value.name}"',
+                        sqlstate="22023",
+                        span=self._string_span(value.name),
+                        hint=did_you_mean(value.name, known)
+                        or "foveal.detectors lists every detector's classes",
+                    )
+
+    def _string_span(self, value: str) -> Span | None:
+        for token in self.query.tokens:
+            if token.kind == "string" and token.text[1:-1].replace("''", "'") == value:
+                return Span(token.start, token.end)
+        return None
+
+    def _drop_column_prefixes(self) -> None:
+        """`street.frames.ts` names a column by its table's full name, which DuckDB never sees."""
+        base = self.query.query.start
+        relations = {(r.table, r.relation) for r in self.refs}
+        for column in self.query.tree.find_all(exp.Column):
+            db, table = column.args.get("db"), column.args.get("table")
+            if db is None or table is None:
+                continue
+            if (db.name.lower(), table.name.lower()) in relations:
+                first, last = identifier_span(db, base), identifier_span(table, base)
+                if first is not None and last is not None:
+                    self.edits.append(Edit(Span(first.start, last.start), ""))
+
+    # --- blocks that own our clauses -------------------------------------------------------------
+
+    def _own(self, index: int) -> None:
+        block = self.query.blocks[index]
+        counts = [s for s in self.query.fcounts if self._innermost(s) == index]
+        clauses = block.clauses
+        if clauses.fnr is not None or clauses.fpr is not None:
+            self._own_selection(block, bool(counts))
+        aggregate = bool(counts) or clauses.error is not None or (
+            clauses.budget is not None and clauses.gap is None and self._aggregates(index)
+        )
+        if clauses.gap is not None:
+            if counts or clauses.error is not None:
+                raise NotSupportedError(
+                    "GAP spaces rows of frames; it cannot space aggregates",
+                    span=clauses.gap.span,
+                    hint="leave out GAP, or select frames instead of an aggregate",
+                )
+            self._own_gap(index, block)
+        elif aggregate:
+            self._own_aggregate(index, block, counts)
+        elif clauses.bounds is not None:
+            raise ProgrammingError(
+                "BOUNDS needs ERROR WITHIN beside it", span=clauses.bounds.span
+            )
+        elif clauses.budget is not None:
+            self._own_budget(block)
+
+    def _aggregates(self, index: int) -> bool:
+        select = self.selects.get(index)
+        return select is not None and any(
+            isinstance(n, exp.AggFunc)
+            for item in select.expressions
+            for n in item.walk()
+            if block_rules.enclosing_select(n) is select
+        )
+
+    def _own_budget(self, block: Block) -> None:
+        budget = block.clauses.budget
+        assert budget is not None
+        raise NotSupportedError(
+            "BUDGET needs an aggregate, whose interval it can widen",
+            span=budget.span,
+            hint="a list of rows cannot be cut short and stay true: use LIMIT, or aggregate",
+        )
+
+    def _own_selection(self, block: Block, counts: bool) -> None:
+        clauses = block.clauses
+        bound = clauses.fnr or clauses.fpr
+        assert bound is not None
+        if counts or clauses.error is not None or block.group_by is not None:
+            raise ProgrammingError(
+                f"{bound.kind.upper()} WITHIN bounds the wrong frames of a selection, not of an "
+                "aggregate",
+                span=bound.span,
+                hint="use ERROR WITHIN for aggregates",
+            )
+        fnr = self._rate(clauses.fnr.value, clauses.fnr.percent, clauses.fnr.span) if clauses.fnr \
+            else None  # fmt: skip
+        fpr = self._rate(clauses.fpr.value, clauses.fpr.percent, clauses.fpr.span) if clauses.fpr \
+            else None  # fmt: skip
+        self.selections.append((fnr, fpr, self._confidence(clauses.confidence)))
+
+    def _own_gap(self, index: int, block: Block) -> None:
+        gap = block.clauses.gap
+        assert gap is not None
+        select = self.selects.get(index)
+        if block.limit is None:
+            raise ProgrammingError(
+                "GAP needs LIMIT before it", span=gap.span, hint="write LIMIT n GAP m"
+            )
+        refs = [r for r in self.refs if r.select is select]
+        if select is None or len(refs) != 1 or refs[0].relation == "tracks" or block.in_set:
+            raise NotSupportedError(
+                "GAP needs a block over one video table or its frames",
+                span=gap.span,
+                hint="put the block that has GAP in a sub-query of its own",
+            )
+        limit = self._whole(block.limit, "LIMIT")
+        offset = self._whole(block.offset, "OFFSET") if block.offset is not None else 0
+        distance = self._number(gap.value, gap.span)
+        alias = quote(refs[0].alias)
+        place = "ts" if gap.unit == "seconds" else "frame"
+        if block.distinct:
+            raise NotSupportedError(
+                "GAP cannot follow SELECT DISTINCT", span=gap.span, hint="use GROUP BY instead"
+            )
+        if block.group_by is not None or self._aggregates(index):
+            hidden = f"any_value({alias}.video) AS __video, min({alias}.{place}) AS __place"
+        else:
+            hidden = f"{alias}.video AS __video, {alias}.{place} AS __place"
+        edits = list(self.edits)
+        end_of_items = block.items[-1].end if block.items else None
+        if end_of_items is None:
+            edits.append(Edit(Span(block.span.start, block.span.start), f"SELECT *, {hidden} "))
+        else:
+            edits.append(Edit(Span(end_of_items, end_of_items), f", {hidden}"))
+        first = block.order_by or block.limit
+        start = self._keyword_before(first)
+        body_end = self._keyword_before(block.limit)
+        order = self._render(block.order_by) if block.order_by is not None else ""
+        head = apply(self.query.blanked, edits, Span(block.span.start, min(start, body_end))).text
+        ordering = f"{order}, __video, __place" if order else "__video, __place"
+        prefix, carried = self._with_clause(block, select)
+        text = f"{prefix}{head.rstrip()} ORDER BY {ordering}"
+        child_inputs = [*self._take_inputs(block.span), *carried]
+        for ref in refs:
+            for i, item in enumerate(child_inputs):
+                child_inputs[i] = _add_columns(item, ref, ("video", place))
+        child = Fragment(text, tuple(child_inputs), "select")
+        name = self._name()
+        self.inputs.append(
+            (block.span, Input(name, GapLimit(child, limit, offset, distance, gap.unit)))
+        )
+        self.edits.append(Edit(block.span, f"SELECT * FROM {name}"))
+
+    def _keyword_before(self, span: Span) -> int:
+        """Return where the keyword (or the two words) that opens a clause begins."""
+        tokens = [t for t in self.query.tokens if t.end <= span.start]
+        last = tokens[-1]
+        return tokens[-2].start if last.text.lower() == "by" else last.start
+
+    def _take_inputs(self, span: Span) -> list[Input]:
+        """Take the inputs that stand inside `span` out of the enclosing fragment's."""
+        inside = [i for s, i in self.inputs if span.start <= s.start and s.end <= span.end]
+        self.inputs = [(s, i) for s, i in self.inputs if i not in inside]
+        return inside
+
+    def _with_clause(self, block: Block, select: exp.Select) -> tuple[str, list[Input]]:
+        """Return the WITH clauses that the block's text mentions, and the inputs inside them.
+
+        A block that is taken out of the statement runs by itself and must bring them along.
+        """
+        words = {
+            t.name.lower()
+            for t in self.query.tokens
+            if t.kind in ("word", "quoted") and _inside(Span(t.start, t.end), block.span)
+        }
+        if not set(visible_ctes(select)) & words:
+            return "", []
+        base = self.query.query.start
+        node: exp.Expression | None = select
+        clauses: list[Span] = []
+        while node is not None:
+            held = node.args.get("with_") or node.args.get("with")
+            if held is not None:
+                span = self._with_span(held, base)
+                if span is not None and span.end <= block.span.start:
+                    clauses.append(span)
+            node = node.parent
+        # Only the nearest WITH is carried: DuckDB allows one per query.
+        if not clauses:
+            return "", []
+        span = clauses[0]
+        inputs = [i for s, i in self.inputs if _inside(s, span)]
+        return self._render(span) + " ", inputs
+
+    def _with_span(self, held: exp.Expression, base: int) -> Span | None:
+        first = identifier_span(held.expressions[0].args["alias"].this, base)
+        end = self._end_of_cte(held.expressions[-1], base)
+        if first is None or end is None:
+            return None
+        before = [t for t in self.query.tokens if t.end <= first.start]
+        opener = before[-2] if before[-1].text.lower() == "recursive" else before[-1]
+        return Span(opener.start, end)
+
+    def _end_of_cte(self, cte: exp.CTE, base: int) -> int | None:
+        name = identifier_span(cte.args["alias"].this, base)
+        if name is None:
+            return None
+        tokens = [t for t in self.query.tokens if t.start >= name.end]
+        for i, token in enumerate(tokens):
+            if token.text.lower() == "as":
+                for j in range(i + 1, len(tokens)):
+                    if tokens[j].text == "(":
+                        return tokens[block_rules.close_of(tuple(tokens), j)].end
+        return None
+
+    # --- aggregate blocks ------------------------------------------------------------------------
+
+    def _own_aggregate(self, index: int, block: Block, counts: list[Span]) -> None:
+        select = self.selects.get(index)
+        clauses = block.clauses
+        where = counts[0] if counts else (clauses.spans[0] if clauses.spans else block.span)
+        if select is None:
+            raise ProgrammingError(
+                "FCOUNT and ERROR WITHIN need a FROM clause", sqlstate="42601", span=where
+            )
+        base = block_rules.follow(select, self.query, self.refs, self._conjuncts)
+        if base is None or base.ref.relation == "tracks":
+            if counts:
+                joined = block_rules.has_joins(select)
+                raise NotSupportedError(
+                    "FCOUNT over a join" if joined else "FCOUNT needs one video table in FROM",
+                    span=counts[0],
+                    hint="count frames in a sub-query of their own and join its result",
+                )
+            return  # Answered exactly by DuckDB: an exact answer meets every tolerance.
+        if block.qualify is not None or block.window is not None:
+            raise NotSupportedError(
+                "QUALIFY and WINDOW cannot stand in a block that has FCOUNT or ERROR WITHIN",
+                span=block.qualify or block.window,
+                hint="put the block in a sub-query and the window around it",
+            )
+        outside = block_rules.outer_qualifier(select)
+        if outside is not None:
+            raise NotSupportedError(
+                "a correlated sub-query cannot have FCOUNT or ERROR WITHIN",
+                span=identifier_span(outside.this, self.query.query.start),
+                hint="GROUP BY the correlated column in a sub-query and join its result",
+            )
+        own = self._conjuncts(select, base.alias, base.ref.relation)
+        tolerance = self._tolerance(block)
+        if clauses.error is not None:
+            self._refuse_mixed_or(select, block, base)
+        writer = block_rules.BlockText(self.query, block, select, base, self._render)
+        aggregates = writer.find_aggregates()
+        if not aggregates:
+            raise ProgrammingError(
+                "ERROR WITHIN needs an aggregate",
+                span=clauses.error.span if clauses.error else where,
+                hint="use FCOUNT(*), COUNT, SUM or AVG in the select list",
+            )
+        keys = writer.find_keys()
+        name = self._name()
+        text = writer.outer(name)
+        source = block_rules.source_of(base, own)
+        base_ref = base.ref
+        base_name = self._input_name(base_ref)
+        prefix, carried = self._with_clause(block, select)
+        others = tuple(
+            i for i in [*self._take_inputs(block.span), *carried] if i.name != base_name
+        )
+        frame_conjuncts = tuple(
+            c for _, cs in source.levels for c in cs if c.columns and c.pure
+        )
+        columns = tuple(
+            dict.fromkeys(["video", "frame", "ts", *used_columns(self.query, base_ref)])
+        )
+        columns = tuple(c for c in RELATION_COLUMNS[base_ref.relation] if c in columns)
+        rows = Project(_without_project(self._scan(base_ref, frames=frame_conjuncts)), columns)
+        frames = Frames(base_ref.table, frame_conjuncts)
+        node = FrameAggregate(
+            rows, frames, others, base_ref.table, base_ref.relation, source, own, keys,
+            aggregates, tolerance, block.span,
+        )  # fmt: skip
+        self.inputs.append((block.span, Input(name, node)))
+        self.edits.append(Edit(block.span, text))
+        if not tolerance.exact and self.settings["guarantee"] != "exact":
+            self.approximate[id(select)] = block.span
+
+    def _input_name(self, ref: Reference) -> str:
+        for span, item in self.inputs:
+            if span == ref.span:
+                return item.name
+        for edit in self.edits:
+            if edit.span == ref.span:
+                return edit.text.split(" ")[0]
+        return ""
+
+    def _refuse_mixed_or(self, select: exp.Select, block: Block, base: block_rules.Base) -> None:
+        where = select.args.get("where")
+        if where is None:
+            return
+        nodes = _flatten_and(where.this)
+        spans = block.conjuncts if len(nodes) == len(block.conjuncts) else (block.where,)
+        for node, span in zip(nodes, spans, strict=False):
+            if block_rules.mixes_frames_and_objects(node, base.alias, base.ref.relation):
+                raise NotSupportedError(
+                    "an OR of a frame predicate and an object predicate leaves open which frames "
+                    "ERROR WITHIN averages over",
+                    span=span,
+                    hint="split it into two blocks and UNION ALL them, or leave out ERROR WITHIN",
+                )
+
+    # --- numbers -----------------------------------------------------------------------------------
+
+    def _tolerance(self, block: Block) -> Tolerance:
+        clauses = block.clauses
+        epsilon = relative = seconds = calls = low = high = None
+        if clauses.error is not None:
+            epsilon = self._number(clauses.error.value, clauses.error.span)
+            relative = clauses.error.relative
+            if relative:
+                epsilon /= 100
+        if clauses.budget is not None:
+            amount = self._number(clauses.budget.value, clauses.budget.span)
+            if clauses.budget.unit == "seconds":
+                seconds = amount
+            else:
+                calls = int(amount)
+        if clauses.bounds is not None:
+            low = self._number(clauses.bounds.low, clauses.bounds.span, signed=True)
+            high = self._number(clauses.bounds.high, clauses.bounds.span, signed=True)
+            if low > high:
+                raise DataError(
+                    "BOUNDS are the wrong way round",
+                    sqlstate="22023",
+                    span=clauses.bounds.span,
+                    hint="write BOUNDS (lowest, highest)",
+                )
+        return Tolerance(
+            epsilon, bool(relative), self._confidence(clauses.confidence), seconds, calls, low, high
+        )
+
+    def _confidence(self, clause: Confidence | None) -> float:
+        if clause is None:
+            return float(self.settings["confidence"])
+        value = self._number(clause.value, clause.span)
+        if clause.percent or value > 1:
+            value /= 100
+        if not 0 < value < 1:
+            raise DataError(
+                "a confidence lies between 0% and 100%, both excluded",
+                sqlstate="22023",
+                span=clause.span,
+                hint="write AT CONFIDENCE 95%; for certainty leave out ERROR WITHIN",
+            )
+        return value
+
+    def _rate(self, value: Number, percent: bool, span: Span) -> float:
+        number = self._number(value, span)
+        number = number / 100 if percent else number
+        if not 0 <= number < 1:
+            raise DataError(
+                "a rate lies from 0 to below 1", sqlstate="22023", span=span,
+                hint="write FNR WITHIN 0.05 or FNR WITHIN 5%",
+            )  # fmt: skip
+        return number
+
+    def _number(self, value: Number, span: Span, *, signed: bool = False) -> float:
+        if isinstance(value, Parameter):
+            given = self.snapshot.parameters.get(value.key)
+            if not isinstance(given, int | float) or isinstance(given, bool):
+                raise DataError(
+                    f"parameter ${value.key} of a clause must be a number, not {given!r}",
+                    sqlstate="22023",
+                    span=span,
+                )
+            value = float(given)
+        if value != value or (value < 0 and not signed):
+            raise DataError("the number must not be negative", sqlstate="22023", span=span)
+        return float(value)
+
+    def _whole(self, span: Span, what: str) -> int:
+        text = self._render(span).strip()
+        if text.startswith("$"):
+            given = self.snapshot.parameters.get(text[1:])
+            text = str(given)
+        if not text.isdigit():
+            raise NotSupportedError(
+                f"{what} before GAP must be a whole number", span=span, hint="write LIMIT 10 GAP 300"
+            )
+        return int(text)
+
+
+def _inside(span: Span, area: Span) -> bool:
+    return area.start <= span.start and span.end <= area.end
+
+
+def _in_cte_name(node: exp.Expression, select: exp.Select) -> bool:
+    parent = node.parent
+    while parent is not None and parent is not select:
+        if isinstance(parent, exp.With | exp.CTE):
+            return True
+        parent = parent.parent
+    return False
+
+
+def _flatten_and(node: exp.Expression) -> list[exp.Expression]:
+    if isinstance(node, exp.And):
+        return [*_flatten_and(node.left), *_flatten_and(node.right)]
+    return [node]
+
+
+def _without_project(node: Logical) -> Logical:
+    return node.child if isinstance(node, Project) else node
+
+
+def _add_columns(item: Input, ref: Reference, columns: tuple[str, ...]) -> Input:
+    child = item.child
+    if not isinstance(child, Project):
+        return item
+    wanted = {*child.columns, *columns}
+    every = RELATION_COLUMNS[ref.relation] if ref.relation in RELATION_COLUMNS else ()
+    return replace(item, child=replace(child, columns=tuple(c for c in every if c in wanted)))
+
+
+__all__ = ["FRAME_LEVEL", "Bound", "bind"]

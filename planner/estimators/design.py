@@ -1,0 +1,183 @@
+"""The sampling driver: says which frames to look at next, takes what was seen, gives intervals.
+
+It does no I/O. The engine runs it so::
+
+    run = SamplingRun(groups, delta=0.05, costs=costs, seed=0)
+    while (frames := run.next_batch()) is not None:
+        run.add(frames, observe(frames))
+    answers = run.intervals()
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal.planner.estimators.draws import GroupDraws
+from foveal.planner.estimators.rounds import batch_fraction, repeat_price, scan_is_cheaper
+from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval
+
+SCAN_FRAMES = 4096
+"""Frames of one batch of a scan."""
+
+
+class SamplingRun:
+    """Samples the frames of disjoint groups until every target of every group is met.
+
+    `intervals` is valid at any moment between batches: a budget, a time limit or Ctrl-C ends the
+    run by not asking for more. A batch is added as a whole or not at all: the part of a batch that
+    was decoded first is no random sample. What was observed of an unfinished batch is best kept
+    in the detection cache and given as known next time.
+
+    Attributes:
+        scanning: the rest is being observed in full, for that is no dearer.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[FrameGroup],
+        *,
+        delta: float = 0.05,
+        guarantee: str = "finite",
+        seed: int = 0,
+        costs: Costs | None = None,
+        joint: bool = True,
+    ) -> None:
+        """Plan a run.
+
+        Args:
+            groups: disjoint groups of frames with their targets.
+            delta: 1 - confidence of the statement.
+            guarantee: finite or asymptotic; exact scans everything.
+            seed: the same seed gives the same answer.
+            costs: prices for sizing batches.
+            joint: all rows hold together with 1 - delta; else each by itself.
+
+        Raises:
+            ValueError: delta or guarantee makes no sense, or a group's arrays do not fit together.
+        """
+        if guarantee not in ("exact", "finite", "asymptotic"):
+            raise ValueError(f"no such guarantee: {guarantee}")
+        self._costs = costs or Costs()
+        share = delta / max(len(groups), 1) if joint else delta
+        self._groups = [
+            GroupDraws(group, place, share, guarantee, seed) for place, group in enumerate(groups)
+        ]
+        self._pending: list[int] | None = None
+        self._batch: Frames = np.zeros(0, np.int64)
+        self._decoded = 0.0
+        self._naive: float | None = None
+        self.scanning = guarantee == "exact"
+        self._scan: Frames = np.zeros(0, np.int64)
+        if self.scanning:
+            self._start_scan()
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing more will be asked for."""
+        return all(group.finished for group in self._groups)
+
+    @property
+    def observed(self) -> int:
+        """Frames observed so far, over all groups."""
+        return sum(group.rest.shape[0] - group.left for group in self._groups)
+
+    def remaining(self) -> int:
+        """Return a forecast of the frames still to observe, over all groups."""
+        if self.scanning:
+            return int(self._scan.shape[0])
+        return sum(group.need() for group in self._groups)
+
+    def next_batch(self) -> Frames | None:
+        """Return the next frames to observe (int64, ascending), or None when all is done.
+
+        Raises:
+            ValueError: the last batch was not added yet.
+        """
+        if self._batch.shape[0]:
+            raise ValueError("add the last batch first")
+        if self.finished:
+            return None
+        if self.scanning:
+            self._batch = self._scan[:SCAN_FRAMES]
+            self._scan = self._scan[SCAN_FRAMES:]
+            return self._batch
+        needs = [group.need() for group in self._groups]
+        counts = self._sizes(needs)
+        batch = self._union(counts)
+        rest = self._rest()
+        if self._naive is None:
+            self._naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
+        if scan_is_cheaper(rest, batch, sum(needs), self._decoded, self._naive, self._costs):
+            self.scanning = True
+            self._start_scan()
+            return self.next_batch()
+        self._decoded += self._costs.decode(batch)
+        self._pending = counts
+        self._batch = batch
+        return batch
+
+    def add(self, frames: Frames, values: npt.ArrayLike) -> None:
+        """Take what was observed on the last batch.
+
+        Args:
+            frames: the batch, as `next_batch` gave it.
+            values: float64 [frames, columns], or [frames] for one column.
+
+        Raises:
+            ValueError: these are not the frames asked for, or a value is not finite.
+        """
+        seen = np.asarray(values, np.float64)
+        seen = seen[:, None] if seen.ndim == 1 else seen
+        if not np.array_equal(frames, self._batch) or seen.shape[0] != frames.shape[0]:
+            raise ValueError("add the values of exactly the frames of the last batch")
+        if self._pending is None:
+            for group in self._groups:
+                mine = np.isin(frames, group.rest, assume_unique=True)
+                group.scan(seen[mine])
+        else:
+            for group, count in zip(self._groups, self._pending, strict=True):
+                if count:
+                    places = np.searchsorted(frames, group.upcoming(count))
+                    group.observe(count, seen[places])
+        self._pending = None
+        self._batch = np.zeros(0, np.int64)
+
+    def intervals(self) -> list[Interval]:
+        """Return each target's answer so far: in order of the groups, then of their targets."""
+        return [interval for group in self._groups for interval in group.intervals()]
+
+    # --- batches ---------------------------------------------------------------------------
+
+    def _sizes(self, needs: list[int]) -> list[int]:
+        """Return how many frames of each group the next batch takes."""
+        upcoming = [
+            group.upcoming(need) for group, need in zip(self._groups, needs, strict=True) if need
+        ]
+        # Interleaved, so that a prefix holds the same part of every group.
+        ranks = np.concatenate([(np.arange(f.shape[0]) + 0.5) / f.shape[0] for f in upcoming])
+        draws = np.concatenate(upcoming)[np.argsort(ranks, kind="stable")]
+        need = draws.shape[0]
+        repeat = repeat_price(draws, need, self._costs)
+        fraction = batch_fraction(need, repeat, self._costs)
+        return [
+            min(math.ceil(fraction * need), group.left)
+            for group, need in zip(self._groups, needs, strict=True)
+        ]
+
+    def _union(self, counts: list[int]) -> Frames:
+        parts = [
+            group.upcoming(count) for group, count in zip(self._groups, counts, strict=True)
+        ]
+        return np.sort(np.concatenate(parts))
+
+    def _rest(self) -> Frames:
+        """Return every frame of the unfinished groups that was not observed yet, ascending."""
+        parts = [group.unobserved() for group in self._groups if not group.finished]
+        return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+
+    def _start_scan(self) -> None:
+        self._scan = self._rest()

@@ -1,0 +1,91 @@
+"""One group's frames: drawn at random, observed, and fed to the estimators of all its targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveal.planner.estimators.tracks import MeanTrack, RatioTrack
+from foveal.planner.estimators.targets import (
+    FrameGroup,
+    Frames,
+    Interval,
+    MeanTarget,
+    Values,
+)
+
+
+class GroupDraws:
+    """Draws a group's unknown frames without replacement and keeps its answers.
+
+    The whole order is drawn first, so an answer depends on the seed and on how many frames were
+    observed, not on how they were batched.
+    """
+
+    def __init__(
+        self, group: FrameGroup, place: int, delta: float, guarantee: str, seed: int
+    ) -> None:
+        """Start a group; `delta` is the group's, shared equally by its targets.
+
+        Raises:
+            ValueError: the group's arrays do not fit together.
+        """
+        size = group.frames.shape[0]
+        known = group.known if group.known.shape[0] else np.zeros(size, np.bool_)
+        if known.shape[0] != size or int(np.count_nonzero(known)) != group.known_values.shape[0]:
+            raise ValueError("known must mark the frames of known_values")
+        if size and bool((np.diff(group.frames) <= 0).any()):
+            raise ValueError("frames must be ascending and unique")
+        self.place = place
+        self.rest: Frames = group.frames[~known]
+        rng = np.random.default_rng([seed, place])
+        self._order = rng.permutation(self.rest.shape[0])
+        self.drawn = 0
+        self._scanned = 0
+        share = delta / max(len(group.targets), 1)
+        self.tracks = [
+            MeanTrack(target, group, self.rest, share, guarantee)
+            if isinstance(target, MeanTarget)
+            else RatioTrack(target, group, self.rest, share, guarantee)
+            for target in group.targets
+        ]
+
+    @property
+    def left(self) -> int:
+        """Frames not observed yet."""
+        return self.rest.shape[0] - self.drawn - self._scanned
+
+    @property
+    def finished(self) -> bool:
+        """Every target is met, or every frame is known."""
+        return self.left == 0 or all(track.finished for track in self.tracks)
+
+    def need(self) -> int:
+        """Return a forecast of the samples still needed by all targets."""
+        if self.finished:
+            return 0
+        return min(max((track.need() for track in self.tracks), default=0), self.left)
+
+    def upcoming(self, count: int) -> Frames:
+        """Return the next `count` frames (or what is left of them) in drawn order."""
+        return self.rest[self._order[self.drawn : self.drawn + count]]
+
+    def unobserved(self) -> Frames:
+        """Return all frames not observed yet, ascending."""
+        return self.rest[np.sort(self._order[self.drawn :])]
+
+    def observe(self, count: int, values: Values) -> None:
+        """Take the values [count, columns] of the next `count` frames, in drawn order."""
+        places = self._order[self.drawn : self.drawn + count]
+        for track in self.tracks:
+            track.take(places, values)
+        self.drawn += count
+
+    def scan(self, values: Values) -> None:
+        """Take values [n, columns] of frames that a scan of all the rest came past."""
+        for track in self.tracks:
+            track.absorb(values)
+        self._scanned += values.shape[0]
+
+    def intervals(self) -> list[Interval]:
+        """Return the answer so far of each target."""
+        return [track.interval(self.place, i) for i, track in enumerate(self.tracks)]

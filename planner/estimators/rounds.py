@@ -1,0 +1,77 @@
+"""How many frames to ask for next: few decoding passes against few detector calls too many."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from foveal.planner.estimators.targets import Costs, Frames
+
+SPREAD = 0.2
+"""Assumed log-normal spread of the samples really needed around their forecast."""
+EXTRA = 0.07
+"""Decoding twice may cost at most this fraction of the naive plan (which is 10 % slower at most)."""
+
+# Quantiles of the need, in units of its forecast.
+_NEEDS = np.exp(SPREAD * np.array([-1.5, -1.0, -0.67, -0.39, -0.13, 0.13, 0.39, 0.67, 1.0, 1.5]))
+
+
+def repeat_price(draws: Frames, need: int, costs: Costs) -> float:
+    """Return the seconds lost by fetching `need` frames in two passes instead of one.
+
+    Args:
+        draws: the next frames in drawn order, at least `need` of them where there are.
+        need: how many are forecast.
+        costs: prices.
+    """
+    first = np.sort(draws[: max(need // 2, 1)])
+    second = np.sort(draws[max(need // 2, 1) : max(need, 2)])
+    both = np.sort(draws[: max(need, 2)])
+    apart = costs.decode(first) + (costs.decode(second) if second.shape[0] else 0.0)
+    return max(apart - costs.decode(both), 0.0)
+
+
+def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
+    """Return the next batch's size as a multiple of the forecast `need`.
+
+    Expected loss of a batch of b frames: a repeated pass for every further batch, and a detector
+    call for every frame beyond the need. With free seeking the smallest batch wins, on video with
+    few key frames about one batch does.
+    """
+    smallest = min(costs.batch / need, 1.0)
+    best, best_loss = 1.0, math.inf
+    for fraction in (smallest, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5):
+        if fraction < smallest:
+            continue
+        further = np.ceil(_NEEDS / fraction - 1e-9) - 1
+        # Later batches are sized anew, so that they overshoot by less than the first.
+        beyond = np.where(further > 0, 0.15 * np.minimum(fraction, 1.0), fraction - _NEEDS)
+        loss = float(np.mean(further * repeat + beyond * need * costs.detect))
+        if loss < best_loss - 1e-12:
+            best, best_loss = fraction, loss
+    return best
+
+
+def scan_is_cheaper(
+    rest: Frames, batch: Frames, need: int, decoded: float, naive: float, costs: Costs
+) -> bool:
+    """Return True when all `rest` frames had better be observed now.
+
+    Args:
+        rest: all frames not observed yet, sorted.
+        batch: what would be fetched next, sorted.
+        need: forecast of all samples still needed.
+        decoded: seconds of decoding asked for so far.
+        naive: seconds of the naive plan, which observes every frame from the start.
+        costs: prices.
+    """
+    left = rest.shape[0]
+    decode_rest, decode_batch = costs.decode(rest), costs.decode(batch)
+    passes = max(math.ceil(need / max(batch.shape[0], 1)), 1)
+    sample = need * (costs.detect + costs.sample) + passes * decode_batch
+    if sample >= left * costs.detect + decode_rest:
+        return True
+    # Should a scan follow after all, the passes before it must not have cost too much.
+    repeated = decoded + decode_batch
+    return repeated > EXTRA * naive and need > 0.3 * left

@@ -1,0 +1,169 @@
+"""One target on its way: clipping, known frames, estimator; observed values in, interval out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from foveal.planner.estimators.asymptotic import AsymptoticMean
+from foveal.planner.estimators.deadline import DeadlineBetting
+from foveal.planner.estimators.targets import (
+    FrameGroup,
+    Frames,
+    Interval,
+    MeanTarget,
+    Values,
+)
+
+CLIP_SHARE = 0.1
+"""The clipped fraction's bound holds at 1 - CLIP_SHARE * delta, beside the answer's own delta."""
+FIRST_LOOK = 32
+"""The clipped fraction is bounded at this many draws and each doubling."""
+
+
+class Clipped:
+    """Counts values that were cut to the declared range and bounds how many frames have one."""
+
+    def __init__(self, population: int, delta: float) -> None:
+        """Start for `population` frames to draw; `delta` is the bound's own."""
+        self.population = population
+        self.delta = delta
+        self.known = 0
+        self.count = 0
+        self.drawn = 0
+        self._looks: list[tuple[int, int]] = []
+
+    def take(self, outside: list[bool]) -> None:
+        """Count the next draws."""
+        for cut in outside:
+            self.drawn += 1
+            self.count += cut
+            if self.drawn >= FIRST_LOOK and not self.drawn & (self.drawn - 1):
+                self._looks.append((self.drawn, self.count))
+
+    def bound(self) -> float:
+        """Return an upper bound of the fraction of the population that would be clipped.
+
+        Hypergeometric, at fixed sample sizes that share delta: valid whenever one stops.
+        """
+        most = self.population - self.drawn + self.count
+        for look, (drawn, count) in enumerate(self._looks, start=1):
+            share = self.delta / (look * (look + 1))
+            low, high = count, most
+            while low < high:  # the largest number of clipped frames that `count` does not refute
+                middle = (low + high + 1) // 2
+                chance = float(stats.hypergeom.cdf(count, self.population, middle, drawn))
+                low, high = (middle, high) if chance > share else (low, middle - 1)
+            most = min(most, low)
+        return most / self.population if self.population else 0.0
+
+
+class MeanTrack:
+    """A mean on its way. Known frames are summed; the estimator sees the others' mean only."""
+
+    def __init__(
+        self, target: MeanTarget, group: FrameGroup, rest: Frames, delta: float, guarantee: str
+    ) -> None:
+        """Start for the frames `rest` of `group` that are not known."""
+        self.target = target
+        self._asymptotic = guarantee == "asymptotic"
+        self._size = group.frames.shape[0]
+        self._left = rest.shape[0]
+        self._clipped = Clipped(self._left, CLIP_SHARE * delta)
+        known, outside = self._clip(group.known_values)
+        self._clipped.known = int(np.count_nonzero(outside))
+        self._known = known.shape[0]
+        self._sum = math.fsum(known.tolist())  # of known and scanned frames
+        self._scanned = 0
+        self._offset = self._sum / self._size if self._size else 0.0
+        self._share = self._left / self._size if self._size else 0.0
+        epsilon = 0.0 if target.epsilon is None else target.epsilon
+        if not target.relative and self._share:
+            epsilon /= target.scale * self._share
+        make = AsymptoticMean if self._asymptotic else DeadlineBetting
+        self.estimator: AsymptoticMean | DeadlineBetting = make(
+            self._left,
+            target.upper,
+            epsilon,
+            delta,
+            lower=target.lower,
+            integer=target.integer,
+            relative=target.relative,
+            offset=self._offset,
+            share=self._share or 1.0,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """The target is met or everything is known."""
+        return self.estimator.finished or self._clipped.drawn + self._scanned >= self._left
+
+    def need(self) -> int:
+        """Return a forecast of the samples still needed."""
+        return self.estimator.remaining()
+
+    def take(self, places: Frames, values: Values) -> None:
+        """Take the next draws: places in `rest`, values [n, columns], both in drawn order."""
+        del places
+        clipped, outside = self._clip(values)
+        self._clipped.take(outside.tolist())
+        for value in clipped.tolist():
+            self.estimator.update(value)
+
+    def absorb(self, values: Values) -> None:
+        """Take values [n, columns] of frames that were not drawn but scanned."""
+        clipped, outside = self._clip(values)
+        self._clipped.known += int(np.count_nonzero(outside))
+        self._sum += math.fsum(clipped.tolist())
+        self._scanned += clipped.shape[0]
+
+    def interval(self, group: int, place: int) -> Interval:
+        """Return the answer so far."""
+        target, estimator, size = self.target, self.estimator, self._size
+        drawn = self._clipped.drawn
+        unseen = self._left - drawn - self._scanned
+        guarantee = "asymptotic" if self._asymptotic else "finite"
+        met = estimator.finished
+        if unseen == 0:
+            guarantee, met = "exact", True
+            estimate = low = high = (self._sum + estimator.total) / size if size else None
+        else:
+            seen = self._sum + estimator.total
+            low, estimate, high = (
+                self._offset + self._share * mean
+                for mean in (estimator.low, estimator.estimate, estimator.high)
+            )
+            low = max(low, (seen + unseen * target.lower) / size)
+            high = max(min(high, (seen + unseen * target.upper) / size), low)
+            estimate = min(max(estimate, low), high)
+        bound = self._clipped.bound() if unseen else self._clipped.count / max(self._left, 1)
+        fraction = (bound * self._left + self._clipped.known) / size if size else 0.0
+        low, estimate, high = (
+            None if mean is None else mean * target.scale for mean in (low, estimate, high)
+        )
+        return Interval(
+            group,
+            place,
+            estimate,
+            low,
+            high,
+            drawn + self._scanned,
+            self._known,
+            met,
+            guarantee,
+            self._clipped.known + self._clipped.count,
+            min(fraction, 1.0),
+        )
+
+    def _clip(self, values: Values) -> tuple[Values, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        """Return this target's column cut to its range, and where it was cut."""
+        target = self.target
+        column = values[:, target.column] if values.shape[0] else np.zeros(0)
+        if not np.isfinite(column).all():
+            raise ValueError("observed values must be finite")
+        return (
+            np.clip(column, target.lower, target.upper),
+            (column < target.lower) | (column > target.upper),
+        )

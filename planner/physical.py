@@ -1,0 +1,207 @@
+"""The physical plan: how each part is computed, what it should cost, and what else was weighed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal.planner.logical import Aggregate, Conjunct, Key, Source, Tolerance
+from foveal.planner.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One way to compute a node. Seconds and detector calls are estimates.
+
+    `guarantee`: exact, finite or asymptotic. `why` says why it won, lost or does not apply.
+    """
+
+    name: str
+    calls: int
+    decode: float
+    detect: float
+    train: float
+    guarantee: str
+    applies: bool = True
+    why: str = ""
+
+    @property
+    def total(self) -> float:
+        """Seconds altogether."""
+        return self.decode + self.detect + self.train
+
+
+class Physical(Node):
+    """A physical plan node."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectScan(Physical):
+    """Stream a video table's objects; frames not in the store are decoded and detected."""
+
+    table: str
+    conjuncts: tuple[Conjunct, ...]
+    columns: tuple[str, ...]
+    tracked: bool
+    alternatives: tuple[Alternative, ...]
+
+    def label(self) -> str:
+        return _scan_label("ObjectScan", self.table, self.conjuncts, self.columns) + (
+            "  tracked" if self.tracked else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScan(Physical):
+    """Stream a video table's frames from its index."""
+
+    table: str
+    conjuncts: tuple[Conjunct, ...]
+    columns: tuple[str, ...]
+
+    def label(self) -> str:
+        return _scan_label("FrameScan", self.table, self.conjuncts, self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackScan(Physical):
+    """Stream a video table's tracks."""
+
+    table: str
+    columns: tuple[str, ...]
+    alternatives: tuple[Alternative, ...]
+
+    def label(self) -> str:
+        return _scan_label("TrackScan", self.table, (), self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemScan(Physical):
+    """Stream one of foveal's own catalogs."""
+
+    name: str
+
+    def label(self) -> str:
+        return f"SystemScan foveal.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedInput(Physical):
+    """A fragment's input under the name its text uses."""
+
+    name: str
+    child: Physical
+
+    def label(self) -> str:
+        return f"{self.name} :="
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFragment(Physical):
+    """SQL that DuckDB runs over named inputs."""
+
+    text: str
+    inputs: tuple[NamedInput, ...]
+    kind: str
+
+    def label(self) -> str:
+        return "SqlFragment " + " ".join(self.text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class ExactAggregate(Physical):
+    """Aggregates over every frame, by DuckDB: a row per group of frames, empty groups too."""
+
+    rows: ObjectScan | FrameScan
+    frames: FrameScan
+    inputs: tuple[NamedInput, ...]
+    prefix: str
+    source: Source
+    predicates: tuple[Conjunct, ...]
+    keys: tuple[Key, ...]
+    aggregates: tuple[Aggregate, ...]
+    alternatives: tuple[Alternative, ...]
+    tolerance: Tolerance
+
+    def label(self) -> str:
+        return "ExactAggregate " + _aggregate_label(self.aggregates, self.keys, self.predicates)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAggregate(Physical):
+    """Aggregates estimated from sampled frames, with intervals that hold at every moment.
+
+    `predictor` is temporal or none: whether a grid of frames predicts the others first.
+    """
+
+    rows: ObjectScan | FrameScan
+    frames: FrameScan
+    inputs: tuple[NamedInput, ...]
+    prefix: str
+    source: Source
+    predicates: tuple[Conjunct, ...]
+    keys: tuple[Key, ...]
+    aggregates: tuple[Aggregate, ...]
+    alternatives: tuple[Alternative, ...]
+    tolerance: Tolerance
+    max_count: int
+    guarantee: str
+    predictor: str
+    seed: int
+
+    def label(self) -> str:
+        what = _aggregate_label(self.aggregates, self.keys, self.predicates)
+        return (
+            f"SampleAggregate {what}  {self.tolerance.words()}  guarantee {self.guarantee}"
+            f"  max_count {self.max_count}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GapLimitRows(Physical):
+    """The first rows of a fragment that lie far enough apart within their video."""
+
+    child: SqlFragment
+    limit: int
+    offset: int
+    gap: float
+    unit: str
+
+    def label(self) -> str:
+        return f"GapLimitRows {self.limit} gap {self.gap:g} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSelection(Physical):
+    """A selection whose error rates are bounded by looking at every frame: none is wrong."""
+
+    child: Physical
+    fnr: float | None
+    fpr: float | None
+    confidence: float
+    alternatives: tuple[Alternative, ...]
+
+    def label(self) -> str:
+        bounds = [
+            f"{n} {v * 100:g}%" for n, v in (("FNR", self.fnr), ("FPR", self.fpr)) if v is not None
+        ]
+        return f"ExactSelection {'  '.join(bounds)}"
+
+
+def _scan_label(
+    name: str, table: str, conjuncts: tuple[Conjunct, ...], columns: tuple[str, ...]
+) -> str:
+    where = " AND ".join(c.source for c in conjuncts)
+    listed = ", ".join(columns) if columns else "no column"
+    return f"{name} {table}" + (f" where {where}" if where else "") + f"  reads {listed}"
+
+
+def _aggregate_label(
+    aggregates: tuple[Aggregate, ...], keys: tuple[Key, ...], predicates: tuple[Conjunct, ...]
+) -> str:
+    text = ", ".join(a.source for a in aggregates)
+    if keys:
+        text += " by " + ", ".join(k.source for k in keys)
+    where = [c.source for c in predicates if not c.frame_only]
+    return text + (" where " + " AND ".join(where) if where else "")
