@@ -1,1 +1,227 @@
-"""PEP 249 connection and cursor over a session."""
+"""PEP 249: the module's names, and the connection over a session.
+
+A connection commits every statement by itself (`autocommit`) unless told otherwise. Its session
+lives in a thread of its own, so Ctrl-C stops a statement; calls from several threads take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from foveal import errors
+from foveal.cursor import LAST, Cursor
+from foveal.reports import ProgressCallback, QueryReport
+from foveal.session_thread import Parameters, SessionThread
+from foveal.settings import Value
+
+if TYPE_CHECKING:
+    from foveal.engine.session import Session
+
+apilevel = "2.0"
+threadsafety = 2
+"""Threads may share the module and connections, which serialise; a cursor belongs to one thread."""
+paramstyle = "qmark"
+
+Date = date
+Time = time
+Timestamp = datetime
+Binary = bytes
+
+DateFromTicks = date.fromtimestamp
+TimestampFromTicks = datetime.fromtimestamp
+
+
+def TimeFromTicks(ticks: float) -> time:
+    """Return the local time of day at `ticks` seconds since the epoch."""
+    return datetime.fromtimestamp(ticks).time()
+
+
+def connect(
+    database: str | os.PathLike[str] = ":memory:",
+    *,
+    read_only: bool = False,
+    settings: Mapping[str, Value] | None = None,
+    autocommit: bool = True,
+    progress: ProgressCallback | None = None,
+) -> Connection:
+    """Open a database: a DuckDB file, or memory.
+
+    `settings` are `foveal.*` settings by their bare names. With `autocommit=False` the first
+    statement opens a transaction that `commit()` or `rollback()` ends. `progress` is called, in
+    the thread that executes, while a long statement runs.
+
+    Raises:
+        OperationalError: 58030, the file cannot be opened; 55006, another process has it.
+        ProgrammingError: 42704, a setting does not exist.
+    """
+    return Connection(
+        os.fspath(database),
+        read_only=read_only,
+        settings=settings,
+        autocommit=autocommit,
+        progress=progress,
+    )
+
+
+def last_query() -> QueryReport | None:
+    """Return the report of the last statement that this thread ran, on any connection."""
+    return LAST.report
+
+
+class Connection:
+    """One session. Made by `foveal.connect`."""
+
+    Warning = errors.Warning
+    Error = errors.Error
+    InterfaceError = errors.InterfaceError
+    DatabaseError = errors.DatabaseError
+    DataError = errors.DataError
+    OperationalError = errors.OperationalError
+    IntegrityError = errors.IntegrityError
+    InternalError = errors.InternalError
+    ProgrammingError = errors.ProgrammingError
+    NotSupportedError = errors.NotSupportedError
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        read_only: bool,
+        settings: Mapping[str, Value] | None,
+        autocommit: bool,
+        progress: ProgressCallback | None,
+    ) -> None:
+        """Start the session; arguments as `connect`."""
+
+        def start() -> Session:
+            from foveal.engine.session import Session
+
+            return Session(database, read_only=read_only, settings=settings)
+
+        self.progress = progress
+        self._autocommit = autocommit
+        self._thread: SessionThread | None = SessionThread(start)
+        self._finish = weakref.finalize(self, self._thread.close)
+
+    # --- PEP 249 ---------------------------------------------------------------------------
+
+    def cursor(self) -> Cursor:
+        """Return a new cursor."""
+        _ = self.thread
+        return Cursor(self)
+
+    def commit(self) -> None:
+        """Commit the transaction, if one is open."""
+        self._end_transaction(self.session.commit)
+
+    def rollback(self) -> None:
+        """Roll the transaction back, if one is open. What a detector was paid for stays cached."""
+        self._end_transaction(self.session.rollback)
+
+    def close(self) -> None:
+        """Cancel what runs, roll back an open transaction and end the session.
+
+        Raises:
+            InterfaceError: the connection is closed already (PEP 249).
+        """
+        _ = self.thread
+        self._thread = None
+        self._finish()
+
+    # --- more than PEP 249 -----------------------------------------------------------------
+
+    def execute(self, operation: str, parameters: Parameters | None = None) -> Cursor:
+        """Run `operation` on a new cursor and return the cursor."""
+        return self.cursor().execute(operation, parameters)
+
+    def executemany(self, operation: str, parameters: Iterable[Parameters]) -> Cursor:
+        """Run `operation` once for each of `parameters` on a new cursor and return the cursor."""
+        return self.cursor().executemany(operation, parameters)
+
+    def cancel(self) -> None:
+        """Stop the statement that is running, from any thread.
+
+        An approximate aggregate then returns its valid interval so far; any other statement
+        raises QueryCanceled where it was executed. Does nothing when no statement runs.
+        """
+        self.thread.cancel()
+
+    def last_query(self) -> QueryReport | None:
+        """Return the report of the last statement that ran to its end: interval, plan, costs."""
+        return self.thread.report
+
+    @property
+    def thread(self) -> SessionThread:
+        """The thread that the session lives in.
+
+        Raises:
+            InterfaceError: the connection is closed.
+        """
+        if self._thread is None:
+            raise errors.InterfaceError("the connection is closed")
+        return self._thread
+
+    @property
+    def session(self) -> Session:
+        """The session underneath."""
+        return self.thread.session
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._thread is None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.session.in_transaction
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether each statement commits by itself. Cannot change inside a transaction."""
+        return self._autocommit
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        if self.in_transaction:
+            raise errors.ProgrammingError(
+                "autocommit cannot change inside a transaction",
+                sqlstate="25001",
+                hint="commit() or rollback() first",
+            )
+        self._autocommit = value
+
+    def __enter__(self) -> Self:
+        """Return the connection."""
+        _ = self.thread
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back after an exception; then close, as psycopg does."""
+        if self.closed:
+            return
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.close()
+
+    def _end_transaction(self, end: Callable[[], None]) -> None:
+        thread = self.thread
+
+        def work(_: ProgressCallback) -> None:
+            thread.settle()
+            if thread.session.in_transaction:
+                end()
+
+        thread.call(work)

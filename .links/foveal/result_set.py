@@ -1,0 +1,1 @@
+../../foveal/result_set.py

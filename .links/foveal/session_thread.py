@@ -1,0 +1,1 @@
+../../foveal/session_thread.py
