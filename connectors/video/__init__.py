@@ -1,1 +1,1 @@
-"""."""
+"""Video files as exact frames: index, reader, child process, source."""

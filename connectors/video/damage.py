@@ -1,0 +1,66 @@
+"""Say which stretches of time a file holds but cannot give: lost packets and a missing tail in."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from foveal.connectors.video.packets import Ints
+    from foveal.connectors.video.stream import Stream
+
+    Flags = npt.NDArray[np.bool_]
+
+_HIDDEN = {"vp8": 2**31, "mpeg4": 16}
+"""Codecs with packets that show nothing by design, and the size in bytes up to which they do:
+VP8's alternate reference frames, and the "not coded" pictures of packed MPEG-4 B-frames."""
+
+
+def skipped_ranges(
+    stream: Stream, *, stamps: Ints, lost: Flags, shown: Flags, sizes: Ints
+) -> tuple[tuple[float, float], ...]:
+    """Return (first, last) ranges in seconds since the first shown frame, ascending, disjoint.
+
+    `stamps`, `lost` (a picture was due and none came), `shown` and `sizes` (bytes) are per packet.
+    Beside the lost packets, the time that the file's header promises beyond the last packet counts.
+    """
+    base = float(stream.stream.time_base or 1)
+    times = np.sort(stamps[shown | lost]) * base
+    steps = np.diff(times)
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    origin = float(stamps[shown].min()) * base
+    hidden = sizes <= _HIDDEN.get(stream.stream.codec_context.codec.canonical_name, -1)
+    ranges = [(t, t + usual) for t in sorted((stamps[lost & ~hidden] * base - origin).tolist())]
+    end = float(times[-1]) - origin + usual
+    promised = _promised_end(stream, packets=int(sizes.shape[0]), usual=usual, origin=origin)
+    if promised is not None and promised > end + 1.5 * usual:
+        ranges.append((end, promised))
+    merged: list[tuple[float, float]] = []
+    for low, high in ranges:
+        if merged and low <= merged[-1][1] + 0.5 * usual:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple((round(low, 6), round(high, 6)) for low, high in merged)
+
+
+def _promised_end(stream: Stream, *, packets: int, usual: float, origin: float) -> float | None:
+    """Return where the file's own header says its video ends, in seconds since the first frame."""
+    video = stream.stream
+    base = float(video.time_base or 1)
+    if video.frames > packets:
+        if video.duration:
+            start = (video.start_time or 0) * base
+            return start + video.duration * base - origin
+        return video.frames * usual
+    # Matroska keeps each track's length as a tag, written into the head of the file.
+    tag = next((v for k, v in video.metadata.items() if k.upper() == "DURATION"), None)
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag.strip("\0 ")) if tag else None
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - origin

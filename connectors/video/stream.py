@@ -1,0 +1,317 @@
+"""One open video stream: packets by ordinal in, decoded frames with their packet's ordinal out.
+
+This is the one place that talks to PyAV for decoding. A frame is tied to the packet it came from
+by FFmpeg's opaque field (AV_CODEC_FLAG_COPY_OPAQUE), not by stamps, which files may lack or repeat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.error import FFmpegError, InvalidDataError
+from av.logging import PANIC, set_level
+from av.video.reformatter import VideoReformatter
+
+from foveal.connectors.video.faults import reason, unreadable
+from foveal.connectors.video.packets import NO_STAMP, PacketIndex
+from foveal.errors import OperationalError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from foveal.planner.protocols import Image
+
+_LOG = logging.getLogger(__name__)
+
+NOT_FILMS = frozenset(
+    {"tty", "bin", "xbin", "adf", "idf", "concat", "concatf", "hls", "dash", "imf", "sdp", "lavfi"}
+)
+"""FFmpeg formats that are text drawn as pictures, or lists that point at other files."""
+
+_UNMATCHED = 64
+"""Packets read after a seek without meeting a known one, before the seek counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFacts:
+    """What the demuxer says of one packet. Stamps in the stream's time base."""
+
+    pts: int
+    dts: int
+    pos: int
+    size: int
+    duration: int
+    is_key: bool
+    is_corrupt: bool
+    is_discard: bool
+
+
+class Stream:
+    """The best video stream of a file, read forward from any packet at which decoding may begin."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            OperationalError: 58030, it is missing, is no video or holds no picture stream.
+        """
+        self.path = path
+        self.next_packet = 0
+        """Ordinal of the packet that `step` feeds next."""
+        self.began_at = -1
+        """Ordinal at which decoding began, -1 before it did."""
+        self._open()
+
+    def _open(self) -> None:
+        set_level(PANIC)
+        try:
+            # The whitelist keeps a crafted file from opening other files' addresses or the network.
+            container = av.open(
+                f"file:{self.path}",
+                options={"protocol_whitelist": "file"},
+                metadata_errors="replace",
+            )
+        except (FFmpegError, OSError) as error:
+            raise self._not_opened(error) from error
+        if container.format.name in NOT_FILMS:
+            container.close()
+            raise unreadable(self.path, "it is text or a play list, not video")
+        stream = container.streams.best("video")
+        if stream is None:
+            container.close()
+            raise unreadable(self.path, "it holds no video stream")
+        self.container: InputContainer = container
+        self.stream: VideoStream = stream  # pyright: ignore[reportAttributeAccessIssue]
+        context = self.stream.codec_context
+        if context.codec.is_encoder or not context.width or not context.height:
+            self.close()
+            raise unreadable(self.path, "the size of its pictures is unknown")
+        # Threads neither save work nor, on busy cores, time; and their delay would blur the counts.
+        self.stream.thread_type = "NONE"
+        context.flags |= Flags.copy_opaque
+        self._decode: Callable[[Any], list[VideoFrame]] = self.stream.decode  # pyright: ignore[reportUnknownMemberType]
+        self._demuxed: Iterator[Any] = self.container.demux(self.stream)
+        self._ended = False
+        self._untouched = True
+
+    def _not_opened(self, error: Exception) -> OperationalError:
+        if not self.path.exists():
+            return OperationalError(f'video "{self.path}" does not exist', sqlstate="58P01")
+        if isinstance(error, PermissionError):
+            return unreadable(self.path, "permission denied")
+        if self.path.is_dir():
+            return unreadable(self.path, "it is a folder")
+        if self.path.stat().st_size == 0:
+            return unreadable(self.path, "it is empty")
+        if _mp4_without_moov(self.path):
+            return unreadable(
+                self.path,
+                "the MP4 has no moov box, so the recording was cut off before its end was written",
+                hint="frames of such a file cannot be located; record to MKV or TS, which survive "
+                "a cut, or repair the file with a tool that rebuilds the moov box",
+            )
+        return unreadable(self.path, f"it is no video that FFmpeg knows ({reason(error)})")
+
+    def close(self) -> None:
+        """Close the file and its decoder."""
+        self.container.close()
+
+    def __enter__(self) -> Stream:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def demux(self) -> Iterator[PacketFacts]:
+        """Yield the facts of every packet from here to the end, decoding nothing."""
+        while (packet := self._read()) is not None:
+            yield PacketFacts(
+                pts=NO_STAMP if packet.pts is None else packet.pts,
+                dts=NO_STAMP if packet.dts is None else packet.dts,
+                pos=NO_STAMP if packet.pos is None or packet.pos < 0 else packet.pos,
+                size=packet.size,
+                duration=packet.duration or 0,
+                is_key=packet.is_keyframe,
+                is_corrupt=packet.is_corrupt,
+                is_discard=packet.is_discard,
+            )
+
+    def _read(self) -> Any | None:
+        """Return the next packet of the stream, None at the end; damage is stepped over."""
+        failures = 0
+        self._untouched = False
+        while True:
+            try:
+                packet = next(self._demuxed, None)
+            except InvalidDataError:
+                # The demuxer may find its way again; a few tries, then the rest counts as lost.
+                failures += 1
+                if failures > 100:
+                    return None
+                self._demuxed = self.container.demux(self.stream)
+                continue
+            except FFmpegError as error:
+                raise unreadable(self.path, f"reading failed ({reason(error)})") from error
+            if packet is None or (packet.size == 0 and packet.dts is None and packet.pts is None):
+                return None  # the flush packet that PyAV appends
+            return packet
+
+    def restart(self) -> None:
+        """Go back to the file's first packet, with a fresh decoder."""
+        if not self._untouched:
+            self.close()
+            self._open()
+        self.next_packet = 0
+        self.began_at = 0
+
+    def begin_at(self, index: PacketIndex, start: int) -> None:
+        """Place the stream so that the next packet fed is exactly `start`, with a clean decoder.
+
+        Demuxers land where they please; so the packet is recognised by its place in the file, and
+        when a seek lands behind it an earlier one is tried, at last the start of the file.
+        """
+        if start > 0 and index.place_kind != "none":
+            for stamp in _seek_stamps(index, start):
+                if self._seek(index, start, stamp):
+                    self.next_packet = self.began_at = start
+                    return
+        self.restart()
+        while self.next_packet < start:
+            if self._read() is None:
+                break
+            self.next_packet += 1
+        self.began_at = start
+
+    def _seek(self, index: PacketIndex, start: int, stamp: int) -> bool:
+        self._untouched = False
+        try:
+            self.container.seek(stamp, stream=self.stream, backward=True)
+        except FFmpegError as error:
+            _LOG.debug("seek in %s to %d failed: %s", self.path, stamp, error)
+            return False
+        self._demuxed = self.container.demux(self.stream)
+        self._ended = False
+        wanted = int(index.packet_place[start])
+        unmatched = 0
+        while unmatched < _UNMATCHED:
+            packet = self._read()
+            if packet is None:
+                return False
+            place = getattr(packet, index.place_kind)
+            if place == wanted:
+                self._pushed_back(packet)
+                return True
+            found = np.flatnonzero(index.packet_place == place) if place is not None else ()
+            if len(found) == 0:
+                unmatched += 1
+            elif int(found[0]) > start:
+                return False
+            else:
+                unmatched = 0
+        return False
+
+    def _pushed_back(self, packet: Any) -> None:
+        rest = self._demuxed
+
+        def again() -> Iterator[Any]:
+            yield packet
+            yield from rest
+
+        self._demuxed = again()
+
+    def step(self) -> list[tuple[int, VideoFrame]] | None:
+        """Feed one packet; return the (packet ordinal, frame) pairs that came out, None at the end.
+
+        A packet the decoder refuses yields nothing: who waits for its frame will miss it.
+        """
+        if self._ended:
+            return None
+        if self.began_at < 0:
+            self.began_at = self.next_packet
+        packet = self._read()
+        try:
+            if packet is None:
+                self._ended = True
+                frames = self._decode(None)
+            else:
+                ordinal = self.next_packet
+                self.next_packet += 1
+                if packet.size == 0:
+                    return []  # an empty packet would read as the end of the stream
+                packet.opaque = ordinal
+                frames = self._decode(packet)
+        except FFmpegError as error:
+            _LOG.debug("packet %d of %s: %s", self.next_packet - 1, self.path, error)
+            return []
+        return [(_ordinal(frame), frame) for frame in frames]
+
+
+class Rgb:
+    """Frames in, pictures uint8 RGB [height, width, 3] out, through one shared scaler."""
+
+    def __init__(self, index: PacketIndex) -> None:
+        """Prepare for the pictures of `index`."""
+        self._scaler = VideoReformatter()
+        self._turns = index.rotation // 90 % 4
+        turned = self._turns % 2 == 1
+        self._width = index.height if turned else index.width
+        self._height = index.width if turned else index.height
+
+    def __call__(self, frame: VideoFrame) -> Image:
+        """Return the picture, upright and of the index's size."""
+        picture: Any = self._scaler.reformat(
+            frame, self._width, self._height, "rgb24", threads=1
+        ).to_ndarray()
+        return np.ascontiguousarray(np.rot90(picture, self._turns)) if self._turns else picture
+
+
+def _ordinal(frame: VideoFrame) -> int:
+    opaque = frame.opaque
+    return opaque if isinstance(opaque, int) else -1
+
+
+def _seek_stamps(index: PacketIndex, start: int) -> Iterator[int]:
+    """Yield stamps to seek to, nearest first: some demuxers search by pts, some by dts."""
+    for stamps in (index.packet_pts, index.packet_dts):
+        if stamps[start] != NO_STAMP:
+            yield int(stamps[start])
+    starts = np.unique(index.frame_start)
+    place = int(np.searchsorted(starts, start))
+    for back in (1, 2, 4, 8):
+        if place - back > 0:
+            packet = int(starts[place - back])
+            stamp = max(int(index.packet_pts[packet]), int(index.packet_dts[packet]))
+            if stamp != NO_STAMP:
+                yield stamp
+
+
+def _mp4_without_moov(path: Path) -> bool:
+    """Say whether the file begins as an MP4 and has no moov box at its top level."""
+    size = path.stat().st_size
+    kinds: list[bytes] = []
+    with path.open("rb") as file:
+        place = 0
+        while place + 8 <= size and len(kinds) < 1000:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            elif length == 0:
+                length = size - place
+            kinds.append(head[4:8])
+            if length < 8:
+                break
+            place += length
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
