@@ -33,3 +33,13 @@ def asset() -> AssetPath:
         pytest.skip(f"no folder of FOVEAL_ASSETS holds {name}")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a rendered street of known content: 200 frames at 10 per second, cars and people."""
+    from foveal.connectors.video import scene
+
+    path = tmp_path_factory.mktemp("clip") / "street.mp4"
+    scene.render(path, seed=7, seconds=20, fps=10, gop=20)
+    return path
