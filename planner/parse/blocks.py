@@ -222,7 +222,9 @@ def _from_part(scan: _Scan, i: int, draft: _Draft) -> tuple[str, int] | None:
     if before[0] == "DISTINCT" and before[1] in ("IS", "NOT"):
         return None
     if draft.clauses or draft.part.startswith("clause"):
-        key, start = (draft.part[7:], draft.part_start) if not draft.clauses else draft.clauses[0][:2]
+        key, start = (
+            (draft.part[7:], draft.part_start) if not draft.clauses else draft.clauses[0][:2]
+        )
         token = scan.tokens[start]
         raise ProgrammingError(
             f"{_title(key)} must stand after FROM",

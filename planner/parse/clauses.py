@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from foveal.errors import DataError, ProgrammingError, Span
 from foveal.planner.parse.blocks import ClauseRun
-from foveal.planner.parse.grammar import Node, branches, leaves, read, syntax_error
+from foveal.planner.parse.grammar import branches, leaves, read
 from foveal.planner.parse.lexer import number_value, string_value, tokenize
 from foveal.planner.parse.openers import FORMS
 from foveal.planner.parse.statement import (
@@ -23,6 +24,10 @@ from foveal.planner.parse.statement import (
     RateBound,
     Token,
 )
+
+if TYPE_CHECKING:
+    from foveal.planner.parse.grammar import Node
+
 
 _SECONDS = {"MILLISECOND": 0.001, "SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86400.0}
 
@@ -71,7 +76,8 @@ def parse_clauses(
     """Return the clauses of one block. `limited`: the block has a LIMIT; `keys`: see above.
 
     Raises:
-        ProgrammingError: 42601, a clause is malformed, given twice or lacks the clause it goes with.
+        ProgrammingError: 42601, a clause is malformed, given twice or alone where it needs
+            another.
         DataError: 22023, a number is out of its range.
     """
     found: dict[str, tuple[Span, _Reader]] = {}
@@ -173,9 +179,7 @@ def _gap(clause: _Reader) -> Gap:
         return _interval_gap(clause, intervals[0])
     value, place = clause.number()
     if not isinstance(value, Parameter) and (value <= 0 or value != int(value)):
-        raise _refused(
-            "GAP needs a whole number of frames above 0", place, f"write {FORMS['GAP']}"
-        )
+        raise _refused("GAP needs a whole number of frames above 0", place, f"write {FORMS['GAP']}")
     return Gap(value, "frames", clause.span)
 
 
@@ -203,9 +207,7 @@ def _interval_gap(clause: _Reader, interval: Node) -> Gap:
         raise _refused("the interval is not understood", place, "write GAP INTERVAL 10 SECONDS")
     if isinstance(value, Parameter):
         if scale != 1.0:
-            raise _refused(
-                "a parameter counts seconds here", place, "write GAP INTERVAL ? SECONDS"
-            )
+            raise _refused("a parameter counts seconds here", place, "write GAP INTERVAL ? SECONDS")
         return Gap(value, "seconds", clause.span)
     if not 0 < value < math.inf:
         raise _refused("GAP needs an interval above 0", place, "write GAP INTERVAL 10 SECONDS")
@@ -242,7 +244,7 @@ def _require(
         raise ProgrammingError(
             f"{_words(key)} needs {words} in the same SELECT",
             span=found[key][0],
-            hint=f"write {FORMS[partners[0]] if key == 'CONFIDENCE' else 'ERROR WITHIN 0.1 BOUNDS (0, 5)'}",
+            hint=f"write {partners[0]} WITHIN 0.1 {FORMS[key]}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Tokens → lark's tree by a rule of clauses.lark; its errors become ours, at the offending token."""
+"""Tokens → lark's tree by a rule of clauses.lark; errors point at the offending token."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from foveal.errors import ProgrammingError, Span
 from foveal.planner.parse.statement import Token
 
 if TYPE_CHECKING:
-    from lark import Lark
+    from lark import Lark, Tree
     from lark import Token as Leaf
-    from lark import Tree
 
     Node = Tree[Leaf]
 
@@ -46,7 +45,8 @@ def read(rule: str, tokens: Sequence[Token], start: int, end: int, form: str) ->
 
     base = tokens[start].start
     try:
-        return _grammar().parse(lay_out(tokens[start:end], base, tokens[end - 1].end), start=rule)
+        text = lay_out(tokens[start:end], base, tokens[end - 1].end)
+        return _grammar().parse(text, start=rule)  # pyright: ignore[reportUnknownMemberType]
     except UnexpectedCharacters as error:
         place = base + error.pos_in_stream
     except UnexpectedInput as error:
@@ -84,9 +84,13 @@ def syntax_error(tokens: Sequence[Token], index: int, hint: str | None = None) -
 
 def leaves(node: Node) -> list[Leaf]:
     """Return the node's own leaves."""
-    return [child for child in node.children if not hasattr(child, "data")]
+    return [child for child in node.children if not _is_tree(child)]  # pyright: ignore[reportReturnType]
 
 
 def branches(node: Node, rule: str) -> list[Node]:
     """Return the node's children that are trees of `rule`."""
     return [child for child in node.children if getattr(child, "data", None) == rule]  # pyright: ignore[reportReturnType]
+
+
+def _is_tree(child: object) -> bool:
+    return hasattr(child, "data")

@@ -23,6 +23,7 @@ FORMS = {
 }
 """Each clause's form, as hints show it."""
 
+_OPENING_WORDS = frozenset({"ERROR", "FNR", "FPR", "GAP", "BUDGET"})
 _BUDGET_UNITS = frozenset({"SECONDS", "SECOND", "CALLS", "CALL"})
 
 
@@ -71,9 +72,7 @@ def names_clause(tokens: Sequence[Token]) -> bool:
             limited = limited or word == "LIMIT"
             if is_fcount(tokens, i):
                 return True
-        elif word not in ("ERROR", "FNR", "FPR", "GAP", "BUDGET"):
-            continue
-        elif not ends_operand(tokens, i - 1) or not is_keyword(tokens, i):
+        elif not (word in _OPENING_WORDS and ends_operand(tokens, i - 1) and is_keyword(tokens, i)):
             continue
         elif word == "GAP":
             if limited and _measures(tokens, i + 1):

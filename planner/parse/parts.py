@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from foveal.errors import Span
 from foveal.planner.parse.statement import Token
@@ -11,11 +12,13 @@ OPENING = frozenset("([{")
 CLOSING = {")": "(", "]": "[", "}": "{"}
 
 # After one of these words an operand must still come, so that what follows is a name.
-_BEFORE_OPERAND = frozenset(
-    """SELECT DISTINCT FROM WHERE AND OR NOT IN LIKE ILIKE GLOB SIMILAR BETWEEN IS BY HAVING ON WHEN
-    THEN ELSE CASE LIMIT OFFSET JOIN AS QUALIFY WINDOW UNION INTERSECT EXCEPT USING WITH ESCAPE
-    COLLATE VALUES SET INTO TABLE RETURNING INTERVAL ANY SOME EXISTS TO""".split()
-)
+_BEFORE_OPERAND = frozenset({
+    "SELECT", "DISTINCT", "FROM", "WHERE", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "GLOB",
+    "SIMILAR", "BETWEEN", "IS", "BY", "HAVING", "ON", "WHEN", "THEN", "ELSE", "CASE", "LIMIT",
+    "OFFSET", "JOIN", "AS", "QUALIFY", "WINDOW", "UNION", "INTERSECT", "EXCEPT", "USING", "WITH",
+    "ESCAPE", "COLLATE", "VALUES", "SET", "INTO", "TABLE", "RETURNING", "INTERVAL", "ANY", "SOME",
+    "EXISTS", "TO",
+})  # fmt: skip
 
 
 def upper(token: Token) -> str:
@@ -128,5 +131,5 @@ def _between(
     tokens: Sequence[Token], start: int, end: int, cuts: Sequence[int]
 ) -> tuple[Span, ...]:
     edges = [start - 1, *cuts, end]
-    spans = (span_of(tokens, a + 1, b) for a, b in zip(edges, edges[1:], strict=False))
+    spans = (span_of(tokens, a + 1, b) for a, b in pairwise(edges))
     return tuple(span for span in spans if span is not None)

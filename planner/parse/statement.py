@@ -40,7 +40,10 @@ Number = float | Parameter
 
 @dataclass(frozen=True, slots=True)
 class ErrorBound:
-    """`ERROR WITHIN x [%]`."""
+    """`ERROR WITHIN x [%]`, `relative` with the %: 5% of the answer is the value 0.05.
+
+    A parameter with % counts hundredths; it must be above 0 when it is bound.
+    """
 
     value: Number
     relative: bool
@@ -49,7 +52,11 @@ class ErrorBound:
 
 @dataclass(frozen=True, slots=True)
 class RateBound:
-    """`FNR WITHIN x [%]` or `FPR WITHIN x [%]`, as a fraction. `kind` is fnr or fpr."""
+    """`FNR WITHIN x [%]` or `FPR WITHIN x [%]`. `kind` is fnr or fpr.
+
+    A literal is given as a fraction in (0, 1), with `percent` False. A parameter is as the user
+    binds it: `percent` says that it counts hundredths.
+    """
 
     kind: str
     value: Number
@@ -59,7 +66,11 @@ class RateBound:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """`AT CONFIDENCE x [%]`; `percent` says whether the number counts hundredths."""
+    """`AT CONFIDENCE x [%]`.
+
+    A literal is given as a fraction in (0, 1), with `percent` False. A parameter is as the user
+    binds it: `percent` says that it counts hundredths; without, above 1 it counts them too.
+    """
 
     value: Number
     percent: bool
@@ -68,7 +79,7 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`GAP n` (frames) or `GAP INTERVAL ..` (seconds)."""
+    """`GAP n` or `GAP INTERVAL ..`. `unit` is frames (whole numbers) or seconds."""
 
     value: Number
     unit: str
@@ -77,7 +88,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`BUDGET n SECONDS | CALLS`."""
+    """`BUDGET n SECONDS | CALLS`. `unit` is seconds or calls (whole numbers)."""
 
     value: Number
     unit: str
@@ -166,9 +177,11 @@ class Query:
     `text` is the user's text; `blanked` the same with our clauses overwritten by spaces, so that
     all offsets agree. `kind`: select, create_table_as, insert, copy, describe, summarize, update,
     delete, merge, pivot, values. `query` is the span of the query within a wrapping statement
-    (the whole text for kind select). `tree` is sqlglot's parse of `blanked[query]`, whose
-    identifier positions count from `query.start`. `blocks` are in text order.
-    `stars` FCOUNT call spans: `fcounts`. `parameters`: each bind parameter's (span, key).
+    (for kind select the whole statement), from its first token to its last. `tree` is sqlglot's
+    parse of `blanked[query]`, whose identifier positions count from `query.start`; a bind
+    parameter in it is an `exp.Placeholder` whose `this` is the key (with the positions as meta).
+    `blocks` are in text order. `fcounts` are the spans of the FCOUNT(*) calls. `parameters`: each
+    bind parameter's (span, key).
     """
 
     text: str
@@ -235,6 +248,7 @@ class CreateStored:
     parameters: tuple[str, ...]
     columns: tuple[str, ...]
     body: Span
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ from sqlglot.errors import SqlglotError
 
 from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.parse.grammar import syntax_error
-from foveal.planner.parse.lexer import number_value
 from foveal.planner.parse.statement import Token
 
-ROOTS: tuple[type[exp.Expression], ...] = (
+ROOTS: tuple[type[exp.Expr], ...] = (
     exp.Select, exp.SetOperation, exp.Subquery, exp.Values, exp.Pivot, exp.Update, exp.Delete,
     exp.Merge,
 )  # fmt: skip
@@ -36,7 +35,7 @@ def parse_tree(
     keys: Mapping[int, str],
     holes: Sequence[Span] = (),
     prefix: str = "",
-) -> exp.Expression:
+) -> exp.Expr:
     """Return sqlglot's tree of the tokens `[start, end)`; its places count from `base`.
 
     `holes` are the spans of our clauses, `keys` the parameters' keys by place; `prefix` is put
@@ -72,9 +71,7 @@ def parse_tree(
     return tree
 
 
-def _feed(
-    tokens: Sequence[Token], start: int, end: int, base: int, holes: Sequence[Span]
-) -> str:
+def _feed(tokens: Sequence[Token], start: int, end: int, base: int, holes: Sequence[Span]) -> str:
     inside = {hole.start: hole.end for hole in holes}
     skip_to = -1
     parts: list[str] = []
@@ -104,13 +101,11 @@ def _stand_in(token: Token) -> str:
     return text
 
 
-def _restore_parameters(
-    tree: exp.Expression, offset: int, keys: Mapping[int, str]
-) -> exp.Expression:
+def _restore_parameters(tree: exp.Expr, offset: int, keys: Mapping[int, str]) -> exp.Expr:
     if not keys:
         return tree
 
-    def restore(node: exp.Expression) -> exp.Expression:
+    def restore(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Column | exp.Identifier):
             return node
         name = node.this if isinstance(node, exp.Column) else node
@@ -127,7 +122,7 @@ def _restore_parameters(
     return tree.transform(restore, copy=False)
 
 
-def _shift(tree: exp.Expression, by: int) -> None:
+def _shift(tree: exp.Expr, by: int) -> None:
     for node in tree.walk():
         for key in ("start", "end"):
             if key in node.meta:

@@ -1,0 +1,272 @@
+"""The statements that are foveal's own: recognised by their first tokens, read by clauses.lark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from foveal.errors import NotSupportedError, ProgrammingError, Span
+from foveal.planner.parse.grammar import branches, leaves, read, syntax_error
+from foveal.planner.parse.lexer import fold, number_value, string_value, tokenize
+from foveal.planner.parse.mentions import SYSTEM_SCHEMA
+from foveal.planner.parse.parts import at, is_op, split_list, word_at
+from foveal.planner.parse.statement import (
+    CreateStored,
+    CreateVideoTable,
+    Deallocate,
+    DropStored,
+    DropVideoTable,
+    Execute,
+    RefreshVideoTable,
+    Scalar,
+    SetSetting,
+    ShowSetting,
+    Statement,
+    Token,
+)
+from foveal.planner.parse.wrappers import behind_bracket, find_word
+
+if TYPE_CHECKING:
+    from foveal.planner.parse.grammar import Node
+
+_CREATE_VIDEO = (
+    "CREATE [OR REPLACE] VIDEO TABLE [IF NOT EXISTS] name FROM 'cams/*.mp4' [, ..] "
+    "[WITH (detector = 'yolox_nano', ..)]"
+)
+
+
+def parse_own(
+    text: str, tokens: Sequence[Token], names: frozenset[str], prepared: frozenset[str]
+) -> Statement | None:
+    """Return the statement if its first tokens make it foveal's own, else None.
+
+    EXPLAIN, PREPARE, and CREATE VIEW and MACRO depend on what they hold; the parser reads those.
+
+    Raises:
+        ProgrammingError: 42601, it is ours and malformed.
+    """
+    words = [word_at(tokens, i) for i in range(5)]
+    first, second = words[0], words[1]
+    if first == "CREATE" and "VIDEO" in (second, words[3] if second == "OR" else ""):
+        return _create_video(text, tokens)
+    if first == "DROP" and second == "VIDEO":
+        node = read("drop_video", tokens, 0, len(tokens), "DROP VIDEO TABLE [IF EXISTS] name")
+        name, span = _name(node, tokens)
+        return DropVideoTable(text, name, span, bool(branches(node, "if_exists")))
+    if first == "REFRESH":
+        node = read("refresh_video", tokens, 0, len(tokens), "REFRESH VIDEO TABLE name")
+        return RefreshVideoTable(text, *_name(node, tokens))
+    if first in ("SET", "RESET", "SHOW"):
+        return _setting(text, tokens)
+    if first == "DROP" and second in ("VIEW", "MACRO", "FUNCTION"):
+        return _drop_stored(text, tokens, names)
+    if first == "EXECUTE":
+        return _execute(text, tokens, prepared)
+    if first == "DEALLOCATE":
+        return _deallocate(text, tokens, prepared)
+    return None
+
+
+def stored_header(tokens: Sequence[Token]) -> int | None:
+    """Return the index behind the AS of CREATE VIEW or CREATE MACRO, or None if it is neither."""
+    if word_at(tokens, 0) != "CREATE":
+        return None
+    skipped = {"OR", "REPLACE", "TEMP", "TEMPORARY", "RECURSIVE"}
+    kind = next((i for i in range(1, len(tokens)) if word_at(tokens, i) not in skipped), 0)
+    if word_at(tokens, kind) not in ("VIEW", "MACRO", "FUNCTION"):
+        return None
+    as_ = find_word(tokens, kind + 1, frozenset({"AS"}))
+    return None if as_ is None else as_ + 1
+
+
+def create_stored(text: str, tokens: Sequence[Token], behind_as: int) -> CreateStored:
+    """Return the view or macro whose header is the tokens before `behind_as`.
+
+    Raises:
+        ProgrammingError: 42601, the header is malformed or the body missing.
+        NotSupportedError: 0A000, the name has a schema.
+    """
+    is_view = any(word_at(tokens, i) == "VIEW" for i in range(1, 6))
+    form = (
+        "CREATE [OR REPLACE] VIEW name [(columns)] AS SELECT .."
+        if is_view
+        else "CREATE [OR REPLACE] MACRO name(parameters) AS [TABLE SELECT ..]"
+    )
+    body = behind_as
+    if not is_view and word_at(tokens, body) == "TABLE":
+        body += 1
+    kind = "view" if is_view else "table_macro" if body > behind_as else "scalar_macro"
+    _refuse_schema(tokens, behind_as)
+    node = read("create_view" if is_view else "create_macro", tokens, 0, behind_as, form)
+    if body >= len(tokens):
+        raise syntax_error(tokens, len(tokens), f"write {form}")
+    name, span = _name(node, tokens)
+    lists = {rule: branches(node, rule) for rule in ("columns", "macro_parameters")}
+    columns, parameters = (
+        tuple(_plain_name(part) for held in lists[rule] for part in branches(held, "name"))
+        for rule in ("columns", "macro_parameters")
+    )
+    return CreateStored(
+        text,
+        name,
+        span,
+        kind,
+        bool(branches(node, "or_replace")),
+        bool(branches(node, "if_not_exists")),
+        parameters,
+        columns,
+        Span(tokens[body].start, tokens[-1].end),
+        temporary=bool(branches(node, "temporary")),
+    )
+
+
+def _create_video(text: str, tokens: Sequence[Token]) -> CreateVideoTable:
+    node = read("create_video", tokens, 0, len(tokens), _CREATE_VIDEO)
+    base = tokens[0].start
+    name, span = _name(node, tokens)
+    sources = [leaves(source)[0] for source in branches(node, "source")]
+    options: dict[str, Scalar] = {}
+    option_spans: dict[str, tuple[Span, Span]] = {}
+    for held in branches(node, "options"):
+        for option in branches(held, "option"):
+            key, key_span = _name(option, tokens)
+            key = fold(key)
+            if key in options:
+                raise ProgrammingError(
+                    f'option "{key}" is given twice', span=key_span, hint="give each option once"
+                )
+            options[key], value_span = _value(branches(option, "value")[0], base)
+            option_spans[key] = key_span, value_span
+    return CreateVideoTable(
+        text,
+        name,
+        span,
+        bool(branches(node, "or_replace")),
+        bool(branches(node, "if_not_exists")),
+        tuple(string_value(tokenize(str(source))[0]) for source in sources),
+        tuple(_leaf_span(source, base) for source in sources),
+        options,
+        option_spans,
+    )
+
+
+def _setting(text: str, tokens: Sequence[Token]) -> Statement | None:
+    first = word_at(tokens, 0)
+    at_name = 2 if word_at(tokens, 1) in ("SESSION", "LOCAL", "GLOBAL") and first != "SHOW" else 1
+    schema = at(tokens, at_name)
+    if schema is None or fold(schema.name) != SYSTEM_SCHEMA:
+        return None
+    if not is_op(at(tokens, at_name + 1), "."):
+        return None
+    rules: dict[str, tuple[str, str]] = {
+        "SET": ("set_setting", "SET foveal.name = value"),
+        "RESET": ("reset_setting", "RESET foveal.name"),
+        "SHOW": ("show_setting", "SHOW foveal.name or SHOW foveal.ALL"),
+    }
+    rule, form = rules[first]
+    node = read(rule, tokens, 0, len(tokens), form)
+    setting = branches(branches(node, "setting")[0], "name")[1]
+    base = tokens[0].start
+    name, span = fold(_plain_name(setting)), _leaf_span(leaves(setting)[0], base)
+    if rule == "show_setting":
+        return ShowSetting(text, name, span)
+    values = branches(node, "value")
+    if not values or str(leaves(values[0])[0]).upper() == "DEFAULT":
+        return SetSetting(text, name, span, None, None)
+    return SetSetting(text, name, span, *_value(values[0], base))
+
+
+def _drop_stored(text: str, tokens: Sequence[Token], names: frozenset[str]) -> DropStored | None:
+    last = len(tokens) - 1
+    if word_at(tokens, last) in ("CASCADE", "RESTRICT"):
+        last -= 1
+    token = tokens[last]
+    if fold(token.name) not in names or is_op(at(tokens, last - 1), "."):
+        return None
+    node = read("drop_stored", tokens, 0, len(tokens), "DROP VIEW | MACRO [TABLE] [IF EXISTS] name")
+    kinds = [str(leaf).upper() for leaf in leaves(branches(node, "stored_kind")[0])]
+    kind = "view" if kinds[0] == "VIEW" else "table_macro" if len(kinds) > 1 else "scalar_macro"
+    name, span = _name(node, tokens)
+    return DropStored(text, name, span, kind, bool(branches(node, "if_exists")))
+
+
+def _execute(text: str, tokens: Sequence[Token], prepared: frozenset[str]) -> Execute | None:
+    token = at(tokens, 1)
+    if token is None or fold(token.name) not in prepared:
+        return None
+    form = "EXECUTE name [(argument, ..)]"
+    arguments: list[tuple[str, Span]] = []
+    if len(tokens) > 2:
+        if not is_op(tokens[2], "("):
+            raise syntax_error(tokens, 2, f"write {form}")
+        if behind_bracket(tokens, 2) != len(tokens) or not is_op(tokens[-1], ")"):
+            raise syntax_error(tokens, behind_bracket(tokens, 2), f"write {form}")
+        for i, span in enumerate(split_list(tokens, 3, len(tokens) - 1), start=1):
+            start = next(k for k in range(3, len(tokens)) if tokens[k].start == span.start)
+            following = at(tokens, start + 1)
+            if is_op(following, ":=") or is_op(following, "=>") or is_op(following, "="):
+                value = tokens[start + 2].start
+                arguments.append((tokens[start].name, Span(value, span.end)))
+            else:
+                arguments.append((str(i), span))
+    return Execute(text, token.name, Span(token.start, token.end), tuple(arguments))
+
+
+def _deallocate(text: str, tokens: Sequence[Token], prepared: frozenset[str]) -> Deallocate | None:
+    if fold(tokens[-1].name) not in prepared or len(tokens) > 3:
+        return None
+    node = read("deallocate", tokens, 0, len(tokens), "DEALLOCATE [PREPARE] name")
+    return Deallocate(text, *_name(node, tokens))
+
+
+def _refuse_schema(tokens: Sequence[Token], end: int) -> None:
+    for i in range(1, end):
+        if is_op(tokens[i], "("):
+            return
+        if is_op(tokens[i], "."):
+            raise NotSupportedError(
+                "a view or macro over video tables lives in no schema",
+                span=Span(tokens[i - 1].start, tokens[min(i + 1, end - 1)].end),
+                hint="leave the schema out of its name",
+            )
+
+
+def _plain_name(node: Node) -> str:
+    return tokenize(str(leaves(node)[0]))[0].name
+
+
+def _name(node: Node, tokens: Sequence[Token]) -> tuple[str, Span]:
+    held = branches(node, "name")[0]
+    return _plain_name(held), _leaf_span(leaves(held)[0], tokens[0].start)
+
+
+def _leaf_span(leaf: object, base: int) -> Span:
+    return Span(
+        base + (getattr(leaf, "start_pos", 0) or 0), base + (getattr(leaf, "end_pos", 0) or 0)
+    )
+
+
+def _value(node: Node, base: int) -> tuple[Scalar, Span]:
+    parts = leaves(node)
+    last = parts[-1]
+    span = Span(_leaf_span(parts[0], base).start, _leaf_span(last, base).end)
+    readers: dict[str, Callable[[str], Scalar]] = {
+        "STRING": lambda text: string_value(tokenize(text)[0]),
+        "QUOTED": lambda text: tokenize(text)[0].name,
+        "NUMBER": _number,
+        "WORD": lambda text: {"true": True, "false": False}.get(text.lower(), text),
+    }
+    value = readers[last.type](str(last))
+    if parts[0] == "-" and isinstance(value, int | float):
+        value = -value
+    return value, span
+
+
+def _number(text: str) -> int | float:
+    value = number_value(text)
+    is_whole = not any(mark in text.lower() for mark in ".e") or text.lower().startswith("0x")
+    return (
+        int(text.replace("_", ""), 0)
+        if text[:2].lower() in ("0x", "0b", "0o")
+        else (int(text.replace("_", "")) if is_whole else value)
+    )
