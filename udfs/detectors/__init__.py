@@ -7,7 +7,6 @@ file, or was written from its publisher's layout and tested on graphs of that la
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from foveal.udfs.detectors.ssd import FAMILY as SSD
 from foveal.udfs.detectors.yolov5 import FAMILY as YOLOV5
 from foveal.udfs.detectors.yolov8 import FAMILY as YOLOV8
 from foveal.udfs.detectors.yolox import FAMILY as YOLOX
+from foveal.udfs.models import DEMO_DETECTOR
 
 __all__ = ["DEMO", "FAMILIES", "OPTIONS", "load", "profile"]
 
@@ -81,9 +81,7 @@ def load(
             spec.removeprefix(_TORCHVISION), wanted, threads=threads, device=device
         )
     if spec == DEMO:
-        shipped = importlib.resources.files("foveal.udfs.models") / "demo_detector.onnx"
-        with importlib.resources.as_file(shipped) as path:
-            return open_onnx(spec, path, wanted, FAMILIES, threads=threads, device=device)
+        return open_onnx(spec, DEMO_DETECTOR, wanted, FAMILIES, threads=threads, device=device)
     if not spec:
         raise ProgrammingError(
             "no detector is named",

@@ -71,7 +71,7 @@ def open_onnx(
         classes=classes,
         input_height=size.height,
         input_width=size.width,
-        confidence=family.confidence if options.confidence is None else options.confidence,
+        confidence=_confidence(graph, family, options),
         iou=options.iou,
         slices=options.slices,
         path=str(path),
@@ -94,6 +94,13 @@ def detector_key(content: str, info: DetectorInfo, how: Picture | None) -> str:
         str(picture.VERSION),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _confidence(graph: Graph, family: Family, options: Options) -> float:
+    if options.confidence is not None:
+        return options.confidence
+    stated = _literal(graph.metadata.get("foveal.confidence"))
+    return stated if isinstance(stated, float) and 0 < stated < 1 else family.confidence
 
 
 def _adapted(how: Picture, options: Options) -> Picture:
