@@ -7,6 +7,7 @@ A `Graph` runs batches of pictures and gives every output by name. It is thread-
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,8 +38,18 @@ class Port:
     kind: str
 
 
-def read_file(path: Path) -> tuple[bytes, str]:
-    """Return the file's bytes, and one hex SHA-256 over them and all outside weight files.
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """The bytes of an ONNX file and of the weight files it names; `digest` is over all of them."""
+
+    path: Path
+    model: bytes
+    weights: Mapping[str, bytes]
+    digest: str
+
+
+def read_file(path: Path) -> ModelFile:
+    """Return the file and its weights, all in memory: later changes on disk have no effect.
 
     Raises:
         OperationalError: 58P01, there is no such file. 58030, it cannot be read, is no ONNX file,
@@ -57,6 +68,7 @@ def read_file(path: Path) -> tuple[bytes, str]:
     except (ValueError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error)) from error
     digest = hashlib.sha256(content)
+    weights: dict[str, bytes] = {}
     folder = path.resolve().parent
     for location in sorted(locations):
         # ONNX Runtime knows locations that are no paths (memory addresses), so only plain
@@ -75,14 +87,15 @@ def read_file(path: Path) -> tuple[bytes, str]:
                 hint="keep the weights in the folder of the .onnx file",
             )
         try:
-            digest.update(location.encode() + b"\0" + beside.read_bytes())
+            weights[location] = beside.read_bytes()
         except OSError as error:
             raise OperationalError(
                 f'weights "{location}" of detector file "{path}" cannot be read',
                 sqlstate="58030",
                 detail=str(error),
             ) from error
-    return content, digest.hexdigest()
+        digest.update(location.encode() + b"\0" + weights[location])
+    return ModelFile(path, content, weights, digest.hexdigest())
 
 
 def _unreadable(path: Path, detail: str) -> OperationalError:
@@ -103,17 +116,17 @@ def _ort() -> Any:
 class Graph:
     """An open ONNX file: its picture input, its metadata, and `run`."""
 
-    def __init__(self, path: Path, content: bytes, *, threads: int, device: str) -> None:
+    def __init__(self, file: ModelFile, *, threads: int, device: str) -> None:
         """Open the file; `threads` 0 takes all cores; `device` is cpu or cuda.
 
         Raises:
             OperationalError: 58030, the model is corrupt. 58000, no such device here.
             NotSupportedError: 0A000, it takes something else than one picture.
         """
-        self.path = path
+        self.path = path = file.path
         self._threads = threads
         self._device = device
-        self._session = self._opened(content)
+        self._session = self._opened(file.model, file.weights)
         inputs: list[Port] = [
             Port(
                 p.name, tuple(d if isinstance(d, int) and d > 0 else None for d in p.shape), p.type
@@ -142,7 +155,7 @@ class Graph:
         self.batched = self.input.shape[0] is None
         self.file_size = self.fixed_size
 
-    def _opened(self, content: bytes) -> Any:
+    def _opened(self, model: bytes, weights: Mapping[str, bytes]) -> Any:
         ort = _ort()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -150,9 +163,18 @@ class Graph:
         options.log_severity_level = 4
         # Spinning threads would take the decoder's core between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(self.path.resolve().parent)
-        )
+        if weights:
+            if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+                raise OperationalError(
+                    f'detector file "{self.path}" keeps its weights in a file of their own, which '
+                    "the installed ONNX Runtime cannot be given",
+                    hint="pip install --upgrade onnxruntime",
+                )
+            # Given from memory, so that ONNX Runtime opens no file itself and maps none that
+            # could change under it.
+            options.add_external_initializers_from_files_in_memory(
+                list(weights), list(weights.values()), [len(w) for w in weights.values()]
+            )
         providers = ["CPUExecutionProvider"]
         if self._device == "cuda":
             if "CUDAExecutionProvider" not in ort.get_available_providers():
@@ -162,7 +184,7 @@ class Graph:
                 )
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            return ort.InferenceSession(content, options, providers=providers)
+            return ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime raises a class per status, all from Exception
             raise _unreadable(self.path, str(error)) from error
 
@@ -172,8 +194,8 @@ class Graph:
         height, width = self.input.shape[2:4] if self.planar else self.input.shape[1:3]
         return None if height is None or width is None else Size(height, width)
 
-    def resize(self, content: bytes, size: Size) -> None:
-        """Open the file's bytes again with another input size.
+    def resize(self, file: ModelFile, size: Size) -> None:
+        """Open the file again with another input size.
 
         Raises:
             DataError: 22023, the graph cannot be built at that size.
@@ -182,8 +204,8 @@ class Graph:
         dims: dict[int, int] = {axes[0]: size.height, axes[1]: size.width}
         fixed = self.fixed_size
         try:
-            edited = onnx_file.with_input_size(content, self.input.name, dims)
-            self._session = self._opened(edited)
+            edited = onnx_file.with_input_size(file.model, self.input.name, dims)
+            self._session = self._opened(edited, file.weights)
         except (OperationalError, ValueError) as error:
             raise DataError(
                 f"the detector cannot take pictures of {size.width}x{size.height}",

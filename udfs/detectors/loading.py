@@ -22,7 +22,7 @@ from foveal.planner.protocols import DetectorInfo
 from foveal.udfs.detectors import coco, picture
 from foveal.udfs.detectors.boxes import Ints
 from foveal.udfs.detectors.family import Family, Head, Outputs, Size
-from foveal.udfs.detectors.graph import Graph, read_file
+from foveal.udfs.detectors.graph import Graph, ModelFile, read_file
 from foveal.udfs.detectors.onnx_detector import OnnxDetector
 from foveal.udfs.detectors.options import Options
 from foveal.udfs.detectors.picture import Picture
@@ -47,8 +47,8 @@ def open_onnx(
         ProgrammingError: 42704, its family, or the one named, is not known.
         DataError: 22023, the options do not fit the file.
     """
-    content, digest = read_file(path)
-    graph = Graph(path, content, threads=threads, device=device)
+    file = read_file(path)
+    graph = Graph(file, threads=threads, device=device)
     wanted = options.family or graph.metadata.get("foveal.family")
     if wanted is not None and wanted not in families:
         raise ProgrammingError(
@@ -56,7 +56,7 @@ def open_onnx(
             sqlstate="42704",
             hint=did_you_mean(wanted, families) or "choose one of " + ", ".join(families),
         )
-    size = _input_size(graph, content, options)
+    size = _input_size(graph, file, options)
     outputs = _probe(graph, size)
     family, head = _family(name, outputs, size, families, wanted)
     classes, label_to_class = _classes(name, head, graph.metadata, options)
@@ -76,7 +76,7 @@ def open_onnx(
         slices=options.slices,
         path=str(path),
     )
-    info = replace(info, key=detector_key(digest, info, how))
+    info = replace(info, key=detector_key(file.digest, info, how))
     return OnnxDetector(info, graph, family, head, how, label_to_class)
 
 
@@ -112,11 +112,11 @@ def _adapted(how: Picture, options: Options) -> Picture:
     )
 
 
-def _input_size(graph: Graph, content: bytes, options: Options) -> Size:
+def _input_size(graph: Graph, file: ModelFile, options: Options) -> Size:
     fixed = graph.fixed_size
     if options.input is not None:
         if fixed is not None and fixed != options.input:
-            graph.resize(content, options.input)
+            graph.resize(file, options.input)
         return options.input
     if fixed is not None:
         return fixed
