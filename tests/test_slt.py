@@ -15,8 +15,8 @@ A file is a list of records, each ended by an empty line::
     ----
     Binder Error: ...
 
-`require foveal` at the top keeps a file from DuckDB; `onlyif foveal` or `onlyif duckdb` before a
-record does so for that record. `${clip}` stands for a small rendered video of known content.
+`require foveal` at the top keeps a file from DuckDB, and shows errors in full: SQLSTATE, place and
+hint. `onlyif foveal` or `onlyif duckdb` before a record picks its system. `${clip}` stands for a small rendered video of known content.
 
     SLT=joins.slt:40 pytest tests/test_slt.py       only the record at that line, and what precedes
     SLT_REWRITE=1 pytest tests/test_slt.py          write what came out into the files; a new record
@@ -32,6 +32,8 @@ from typing import Any, Protocol
 
 import duckdb
 import pytest
+
+from foveal import errors
 
 FOLDER = Path(__file__).resolve().parent / "slt"
 FILES = sorted(FOLDER.glob("*.slt"))
@@ -145,24 +147,27 @@ def cell(value: object) -> str:
             return str(value).replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def ask(connection: Connection, sql: str) -> Answer:
-    """Run one statement to its end."""
+def ask(connection: Connection, sql: str, *, in_full: bool) -> Answer:
+    """Run one statement to its end. `in_full` adds an error's SQLSTATE, line, caret and hint."""
     try:
         cursor = connection.execute(sql)
         rows = cursor.fetchall() if cursor is not None and cursor.description is not None else []
     except Exception as error:
         if not hasattr(error, "sqlstate") and not isinstance(error, duckdb.Error):
             raise
-        return Answer(error=str(error))
+        return Answer(error=errors.render(error, sql) if in_full else str(error))
     return Answer(tuple("\t".join(cell(v) for v in row) for row in rows))
 
 
-def outcome(record: Record, answer: Answer) -> Record:
+def outcome(record: Record, answer: Answer, substitutes: dict[str, str]) -> Record:
     """Return the record as it would have to be for this answer."""
     header, expected = record.header, answer.rows
     if answer.error is not None:
         header = "statement error"
-        expected = tuple(line for line in answer.error.splitlines() if line.strip())
+        text = answer.error
+        for name, value in substitutes.items():
+            text = text.replace(value, "${" + name + "}")
+        expected = tuple(line for line in text.splitlines() if line.strip())
     elif header in ("statement ok", "record") and not is_query(record.sql):
         header, expected = "statement ok", ()
     elif not header.startswith("query"):
@@ -207,13 +212,14 @@ def run(file: Path, system: str, substitutes: dict[str, str]) -> None:
             sql = record.sql
             for name, value in substitutes.items():
                 sql = sql.replace("${" + name + "}", value)
-            got = outcome(record, ask(connection, sql))
+            answer = ask(connection, sql, in_full=not is_portable(records))
+            got = outcome(record, answer, substitutes)
             outcomes.append(got)
             if checked and got != record:
                 wrong.append(f"{file}:{record.line}\n{record.text()}got:\n{got.text()}")
     finally:
         connection.close()
-    if REWRITE and not ONLY_LINE:
+    if REWRITE and not ONLY_LINE and (system == "duckdb" or not is_portable(records)):
         body = "\n".join([record.text() for record in outcomes] + list(tail))
         file.write_text(body, encoding="utf-8")
     else:
