@@ -16,7 +16,8 @@ A file is a list of records, each ended by an empty line::
     Binder Error: ...
 
 `require foveal` at the top keeps a file from DuckDB, and shows errors in full: SQLSTATE, place and
-hint. `onlyif foveal` or `onlyif duckdb` before a record picks its system. `${clip}` stands for a small rendered video of known content.
+hint. `onlyif foveal` or `onlyif duckdb` before a record picks its system. `${clip}` stands for a
+small rendered video of known content.
 
     SLT=joins.slt:40 pytest tests/test_slt.py       only the record at that line, and what precedes
     SLT_REWRITE=1 pytest tests/test_slt.py          write what came out into the files; a new record
