@@ -74,7 +74,9 @@ class Scene:
             else:
                 for points, colour in thing.polygons:
                     fill(image, points, colour)
-        self._light_lamps(image, drawn)
+                # Before what is nearer, so that no lamp shines through a car.
+                for lamp in thing.lamps:
+                    _glow(image, lamp.x, lamp.y, lamp.radius, lamp.colour)
         top, left = self._grain.integers(0, 64, 2)
         noise = self._noise[top : top + HEIGHT, left : left + WIDTH]
         picture = cv2.add(image, noise, dtype=cv2.CV_8U)
@@ -115,11 +117,6 @@ class Scene:
         soft = cv2.blur(mask, (3, 3) if self.light.sun is not None else (5, 5))
         factor = cv2.cvtColor(255 - soft, cv2.COLOR_GRAY2RGB)
         cv2.multiply(image, factor, dst=image, scale=1 / 255)
-
-    def _light_lamps(self, image: Picture, drawn: list[Drawn]) -> None:
-        for thing in drawn:
-            for lamp in thing.lamps:
-                _glow(image, lamp.x, lamp.y, lamp.radius, lamp.colour)
 
 
 def _light(rng: np.random.Generator, dusk: bool) -> Light:
