@@ -21,10 +21,13 @@ def decode_sample(count: float, facts: FrameFacts, profile: Profile) -> float:
     touched = groups * (1.0 - math.exp(-each))
     wanted = count / touched if touched else 1.0
     frames = touched * min(length, length * wanted / (wanted + 1.0) + 1.0)
-    # A measured seek reaches a random frame: the jump itself and half a group of pictures.
-    jump = max(profile.seek - length / 2 * profile.decode_frame, 0.002)
-    sparse = touched * jump + frames * profile.decode_frame
+    sparse = touched * jump_seconds(profile, length) + frames * profile.decode_frame
     return min(sparse, decode_all(facts.frames, profile))
+
+
+def jump_seconds(profile: Profile, group: float) -> float:
+    """Return the seconds of a seek by itself: `profile.seek` decodes half a group of pictures."""
+    return max(profile.seek - group / 2 * profile.decode_frame, 0.002)
 
 
 def decode_all(frames: float, profile: Profile) -> float:

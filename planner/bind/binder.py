@@ -528,7 +528,7 @@ class _Binder:
         rows = Project(_without_project(self._scan(base_ref, frames=frame_conjuncts)), columns)
         frames = Frames(base_ref.table, frame_conjuncts)
         node = FrameAggregate(
-            rows, frames, others, base_ref.table, base_ref.relation, source, own, keys,
+            rows, frames, others, base_ref.table, base_ref.relation, prefix, source, own, keys,
             aggregates, tolerance, block.span,
         )  # fmt: skip
         self.inputs.append((block.span, Input(name, node)))

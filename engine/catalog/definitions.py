@@ -1,0 +1,161 @@
+"""Definitions kept in the user's own DuckDB file, so that they follow the user's transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from foveal.engine.substrate import Substrate
+from foveal.errors import OperationalError
+from foveal.planner.protocols import DetectorInfo, StoredText
+
+FORMAT_VERSION = 1
+SCHEMA = "__foveal"
+_TABLE = f'"{SCHEMA}".definitions'
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVideo:
+    """A file of a video table: the value of its `video` column, and where it is."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoDefinition:
+    """A video table as it was created.
+
+    `sources` are the patterns as written, `videos` the files they named then. `detector_file`
+    is (path, bytes, mtime_ns) of the detector's file, empty for one that has none.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    options: dict[str, str | int | float | bool]
+    max_count: int
+    tracker: str
+    videos: tuple[ListedVideo, ...]
+    detector: DetectorInfo
+    detector_file: tuple[str, int, int] | None
+
+    def dump(self) -> str:
+        """Return the definition as JSON."""
+        detector = {f: getattr(self.detector, f) for f in DetectorInfo.__slots__}
+        return json.dumps(
+            {
+                "sources": self.sources,
+                "options": self.options,
+                "max_count": self.max_count,
+                "tracker": self.tracker,
+                "videos": [[v.name, v.path] for v in self.videos],
+                "detector": detector,
+                "detector_file": self.detector_file,
+            }
+        )
+
+    @classmethod
+    def load(cls, name: str, text: str) -> VideoDefinition:
+        """Return the definition that `dump` wrote."""
+        held = cast("dict[str, Any]", json.loads(text))
+        detector = dict(held["detector"])
+        detector["classes"] = tuple(detector["classes"])
+        file = held["detector_file"]
+        return cls(
+            name,
+            tuple(held["sources"]),
+            held["options"],
+            held["max_count"],
+            held["tracker"],
+            tuple(ListedVideo(n, p) for n, p in held["videos"]),
+            DetectorInfo(**detector),
+            (str(file[0]), int(file[1]), int(file[2])) if file else None,
+        )
+
+
+def _dump_stored(stored: StoredText) -> str:
+    return json.dumps(
+        {"body": stored.body, "parameters": stored.parameters, "columns": stored.columns}
+    )
+
+
+def _load_stored(name: str, kind: str, text: str) -> StoredText:
+    held = cast("dict[str, Any]", json.loads(text))
+    return StoredText(name, kind, held["body"], tuple(held["parameters"]), tuple(held["columns"]))
+
+
+class Definitions:
+    """Reads and writes the definitions of one database through the session's own connection."""
+
+    def __init__(self, substrate: Substrate) -> None:
+        """Nothing is written until something is defined."""
+        self._substrate = substrate
+        self._seen: tuple[tuple[str, str, str], ...] = ()
+        self.videos: dict[str, VideoDefinition] = {}
+        self.stored: dict[str, StoredText] = {}
+
+    def refresh(self) -> None:
+        """Read what the session's transaction sees now.
+
+        Raises:
+            OperationalError: 58000, a newer foveal wrote them.
+        """
+        exists = self._substrate.rows(
+            "SELECT 1 FROM duckdb_schemas() WHERE schema_name = $name AND "
+            "database_name = current_database()",
+            {"name": SCHEMA},
+        )
+        rows: list[tuple[Any, ...]] = []
+        if exists:
+            rows = self._substrate.rows(f"SELECT name, kind, definition FROM {_TABLE} ORDER BY 1, 2")
+        seen = tuple((str(n), str(k), str(d)) for n, k, d in rows)
+        if seen == self._seen:
+            return
+        self.videos, self.stored = {}, {}
+        for name, kind, text in seen:
+            if kind == "format_version":
+                if int(text) > FORMAT_VERSION:
+                    raise OperationalError(
+                        f"the database was written by a newer foveal (format {text}, this one "
+                        f"reads {FORMAT_VERSION})",
+                        hint="upgrade foveal to open it",
+                    )
+            elif kind == "video_table":
+                self.videos[name.lower()] = VideoDefinition.load(name, text)
+            else:
+                self.stored[name.lower()] = _load_stored(name, kind, text)
+        self._seen = seen
+
+    def save_video(self, definition: VideoDefinition) -> None:
+        """Write a video table's definition, replacing one of the same name."""
+        self._save(definition.name, "video_table", definition.dump())
+
+    def save_stored(self, stored: StoredText) -> None:
+        """Write a view's or macro's definition, replacing one of the same name."""
+        self._save(stored.name, stored.kind, _dump_stored(stored))
+
+    def drop(self, name: str) -> None:
+        """Forget a definition."""
+        self._substrate.rows(
+            f"DELETE FROM {_TABLE} WHERE lower(name) = lower($name) AND kind <> 'format_version'",
+            {"name": name},
+        )
+
+    def _save(self, name: str, kind: str, text: str) -> None:
+        run = self._substrate.rows
+        run(f'CREATE SCHEMA IF NOT EXISTS "{SCHEMA}"')
+        run(
+            f"CREATE TABLE IF NOT EXISTS {_TABLE} "
+            "(name VARCHAR NOT NULL, kind VARCHAR NOT NULL, definition VARCHAR NOT NULL)"
+        )
+        run(
+            f"INSERT INTO {_TABLE} SELECT 'foveal', 'format_version', $version WHERE NOT EXISTS "
+            f"(SELECT 1 FROM {_TABLE} WHERE kind = 'format_version')",
+            {"version": str(FORMAT_VERSION)},
+        )
+        self.drop(name)
+        run(
+            f"INSERT INTO {_TABLE} VALUES ($name, $kind, $text)",
+            {"name": name, "kind": kind, "text": text},
+        )

@@ -1,0 +1,190 @@
+"""foveal's own catalogs, `foveal.NAME`: videos, detectors, settings, functions, queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from foveal.engine.catalog.videos import LiveTable
+from foveal.reports import QueryReport
+from foveal.settings import SETTINGS, Value
+
+_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "videos": pa.schema(
+        [
+            ("table_name", _TEXT), ("video", _TEXT), ("path", _TEXT), ("frames", _INT),
+            ("seconds", _REAL), ("fps", _REAL), ("width", _INT), ("height", _INT),
+            ("codec", _TEXT), ("keyframes", _INT), ("frames_cached", _INT),
+            ("seconds_skipped", _REAL), ("detector", _TEXT), ("max_count", _INT),
+            ("content_hash", _TEXT),
+        ]
+    ),
+    "detectors": pa.schema(
+        [
+            ("name", _TEXT), ("family", _TEXT), ("table_name", _TEXT), ("classes", pa.list_(_TEXT)),
+            ("input_width", _INT), ("input_height", _INT), ("confidence", _REAL), ("iou", _REAL),
+            ("slices", _INT), ("seconds_per_frame", _REAL), ("measured", _FLAG), ("path", _TEXT),
+            ("key", _TEXT),
+        ]
+    ),
+    "settings": pa.schema(
+        [("name", _TEXT), ("value", _TEXT), ("default_value", _TEXT), ("meaning", _TEXT)]
+    ),
+    "functions": pa.schema(
+        [("name", _TEXT), ("argument", _TEXT), ("returns", _TEXT), ("meaning", _TEXT)]
+    ),
+    "queries": pa.schema(
+        [
+            ("started", pa.timestamp("us", "UTC")), ("sql", _TEXT), ("plan", _TEXT),
+            ("guarantee", _TEXT), ("estimate", _REAL), ("low", _REAL), ("high", _REAL),
+            ("confidence", _REAL), ("target_met", _FLAG), ("detector_calls", _INT),
+            ("frames_decoded", _INT), ("decode_seconds", _REAL), ("detect_seconds", _REAL),
+            ("total_seconds", _REAL),
+        ]
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PastQuery:
+    """A finished statement over extension relations."""
+
+    started: datetime
+    report: QueryReport
+
+
+def now() -> datetime:
+    """Return the current time, as the catalogs show it."""
+    return datetime.now(UTC)
+
+
+class SystemCatalog:
+    """Makes the catalogs' rows when they are asked for."""
+
+    def __init__(
+        self,
+        tables: Callable[[], Mapping[str, LiveTable]],
+        settings: Callable[[], Mapping[str, Value]],
+        past: Sequence[PastQuery],
+    ) -> None:
+        """Take where the facts come from."""
+        self._tables = tables
+        self._settings = settings
+        self._past = past
+
+    def table(self, name: str) -> pa.Table:
+        """Return the catalog called `name`."""
+        makers: Mapping[str, Callable[[], list[dict[str, object]]]] = {
+            "videos": self._videos,
+            "detectors": self._detectors,
+            "settings": self._setting_rows,
+            "functions": self._functions,
+            "queries": self._queries,
+        }
+        return pa.Table.from_pylist(makers[name](), schema=SCHEMAS[name])
+
+    def _videos(self) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = []
+        for live in self._tables().values():
+            facts = live.facts()
+            for video, fact in zip(live.videos, facts.videos, strict=True):
+                index = video.index
+                rows.append(
+                    {
+                        "table_name": live.name,
+                        "video": video.name,
+                        "path": str(video.path),
+                        "frames": fact.frames,
+                        "seconds": fact.duration,
+                        "fps": (fact.frames - 1) / fact.duration if fact.duration else None,
+                        "width": fact.width,
+                        "height": fact.height,
+                        "codec": index.codec,
+                        "keyframes": int(index.is_key.sum()),
+                        "frames_cached": fact.cached,
+                        "seconds_skipped": float(sum(b - a for a, b in index.skipped)),
+                        "detector": live.info.name,
+                        "max_count": live.definition.max_count,
+                        "content_hash": video.content_hash,
+                    }
+                )
+        return rows
+
+    def _detectors(self) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = []
+        for live in self._tables().values():
+            info, profile = live.info, live.facts().profile
+            rows.append(
+                {
+                    "name": info.name,
+                    "family": info.family,
+                    "table_name": live.name,
+                    "classes": list(info.classes),
+                    "input_width": info.input_width,
+                    "input_height": info.input_height,
+                    "confidence": info.confidence,
+                    "iou": info.iou,
+                    "slices": info.slices,
+                    "seconds_per_frame": profile.detect_frame,
+                    "measured": profile.measured,
+                    "path": info.path,
+                    "key": info.key,
+                }
+            )
+        return rows
+
+    def _setting_rows(self) -> list[dict[str, object]]:
+        values = self._settings()
+        return [
+            {
+                "name": f"foveal.{row.name}",
+                "value": show(values[row.name]),
+                "default_value": show(row.default),
+                "meaning": row.meaning,
+            }
+            for row in SETTINGS.values()
+        ]
+
+    def _functions(self) -> list[dict[str, object]]:
+        from foveal.udfs import FUNCTIONS
+
+        return [
+            {
+                "name": name,
+                "argument": function.argument,
+                "returns": function.returns,
+                "meaning": function.doc,
+            }
+            for name, function in FUNCTIONS.items()
+        ]
+
+    def _queries(self) -> list[dict[str, object]]:
+        return [
+            {
+                "started": past.started,
+                "sql": past.report.sql,
+                "plan": past.report.plan_kind,
+                "guarantee": past.report.guarantee,
+                "estimate": past.report.estimate,
+                "low": past.report.low,
+                "high": past.report.high,
+                "confidence": past.report.confidence,
+                "target_met": past.report.target_met,
+                "detector_calls": past.report.detector_calls,
+                "frames_decoded": past.report.frames_decoded,
+                "decode_seconds": past.report.seconds.get("decode"),
+                "detect_seconds": past.report.seconds.get("detect"),
+                "total_seconds": past.report.seconds.get("total"),
+            }
+            for past in self._past
+        ]
+
+
+def show(value: Value) -> str:
+    """Return a setting's value as SHOW prints it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

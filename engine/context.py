@@ -1,0 +1,89 @@
+"""What one running statement carries along: cancellation, counters, notices, progress."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from foveal.errors import QueryCanceled
+from foveal.planner.protocols import DecodeCounters
+from foveal.reports import Notice, Progress, ProgressCallback, QueryReport
+from foveal.settings import Value
+
+POLL = 0.05
+"""Seconds between two looks at the cancel flag while waiting."""
+
+
+@dataclass(slots=True)
+class QueryContext:
+    """The statement's own state. One per statement; shared by the threads that work for it.
+
+    `error` keeps what a producer raised, so that it is raised as itself and not as what DuckDB
+    makes of it.
+    """
+
+    settings: Mapping[str, Value]
+    progress: ProgressCallback | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    report: QueryReport = field(default_factory=QueryReport)
+    counters: DecodeCounters = field(default_factory=DecodeCounters)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.perf_counter)
+    error: BaseException | None = None
+    detect_seconds: float = 0.0
+    estimate_seconds: float = 0.0
+    _last_progress: float = 0.0
+
+    def check(self) -> None:
+        """Raise when the statement is to end.
+
+        Raises:
+            QueryCanceled: 57014.
+        """
+        if self.cancelled.is_set() or self.stopped.is_set():
+            raise QueryCanceled("the statement was cancelled")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the statement began."""
+        return time.perf_counter() - self.started
+
+    def advance(self, stage: str, done: int, total: int | None, **answer: float | None) -> None:
+        """Tell the progress callback, ten times a second at most."""
+        if self.progress is None:
+            return
+        now = time.perf_counter()
+        if now - self._last_progress < 0.1 and done != total:
+            return
+        self._last_progress = now
+        elapsed = now - self.started
+        remaining = elapsed * (total - done) / done if total and done else None
+        self.progress(
+            Progress(
+                stage, done, total, elapsed, remaining,
+                answer.get("estimate"), answer.get("low"), answer.get("high"),
+            )
+        )  # fmt: skip
+
+    def notice(self, message: str, *, severity: str = "NOTICE") -> None:
+        """Keep a remark for the user, once."""
+        remark = Notice(message, severity)
+        if remark not in self.report.notices:
+            self.report.notices.append(remark)
+
+    def settle(self) -> None:
+        """Write the counters into the report."""
+        report = self.report
+        report.frames_decoded = self.counters.frames_decoded
+        report.seconds = {
+            "decode": self.counters.seconds,
+            "detect": self.detect_seconds,
+            "train": 0.0,
+            "proxy": 0.0,
+            "compile": 0.0,
+            "estimate": self.estimate_seconds,
+            "total": self.elapsed,
+        }

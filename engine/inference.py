@@ -1,0 +1,205 @@
+"""Detections on demand: frames not in the store are decoded, detected and kept, once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from foveal.engine.catalog.videos import LiveTable, Positions
+from foveal.engine.context import QueryContext
+from foveal.engine.relations import OBJECTS, assemble, box_array, constant, handles, masks
+from foveal.planner.protocols import DecodeCounters, Detections
+
+if TYPE_CHECKING:
+    from foveal.planner.protocols import Image
+
+KEEP_FRAMES = 256
+KEEP_SECONDS = 5.0
+"""Detections are made durable after this many frames or seconds, whichever comes first."""
+
+
+def ensure(table: LiveTable, positions: Positions, context: QueryContext) -> None:
+    """See to it that the detections of these frames (sorted positions) are stored.
+
+    What was detected before a cancellation or an error is kept.
+
+    Raises:
+        QueryCanceled: 57014. OperationalError: 58030, a video fails.
+    """
+    missing = positions[~table.processed()[positions]]
+    if not len(missing):
+        return
+    total, done = len(missing), 0
+    context.advance("detect", 0, total)
+    for i, frames in table.split(missing):
+        done = _detect_video(table, i, frames, context, done, total)
+
+
+def _detect_video(
+    table: LiveTable, i: int, frames: Positions, context: QueryContext, done: int, total: int
+) -> int:
+    video = table.videos[i]
+    counters = DecodeCounters()
+    pending = _Pending(table, video.content_hash)
+    batch: list[tuple[int, Image]] = []
+    size = int(context.settings["batch_frames"])
+    spent, calls = 0.0, 0
+
+    def flush() -> None:
+        nonlocal spent, calls, done
+        if not batch:
+            return
+        context.check()
+        begin = time.perf_counter()
+        found = table.detector.detect([picture for _, picture in batch])
+        took = time.perf_counter() - begin
+        spent += took
+        calls += len(batch)
+        context.detect_seconds += took
+        context.report.detector_calls += len(batch)
+        pending.add([number for number, _ in batch], found)
+        done += len(batch)
+        batch.clear()
+        context.advance("detect", done, total)
+
+    try:
+        _ = table.detector  # loading it is no part of its speed
+        for number, picture in video.read(frames, counters=counters, cancel=context.check):
+            batch.append((number, picture))
+            if len(batch) >= size:
+                flush()
+        flush()
+    finally:
+        pending.keep()
+        context.counters.frames_decoded += counters.frames_decoded
+        context.counters.seeks += counters.seeks
+        context.counters.seconds += counters.seconds
+        profiles = table.storage.profiles
+        profiles.decoded(video.content_hash, table.video_facts(i), counters)
+        profiles.detected(table.info.key, calls, spent)
+    return done
+
+
+class _Pending:
+    """Detections of one video that are not durable yet."""
+
+    def __init__(self, table: LiveTable, video_hash: str) -> None:
+        self._table = table
+        self._hash = video_hash
+        self._frames: list[int] = []
+        self._found: list[Detections] = []
+        self._since = time.perf_counter()
+
+    def add(self, frames: list[int], found: list[Detections]) -> None:
+        self._frames += frames
+        self._found += found
+        if len(self._frames) >= KEEP_FRAMES or time.perf_counter() - self._since > KEEP_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write them to the store."""
+        if self._frames:
+            self._table.storage.detections.append(
+                self._hash,
+                self._table.info.key,
+                np.array(self._frames, np.int64),
+                objects_table(self._frames, self._found),
+            )
+        self._frames, self._found = [], []
+        self._since = time.perf_counter()
+
+
+def objects_table(frames: list[int], found: list[Detections]) -> pa.Table:
+    """Return detections as the store's table, a row per object, by frame, best first."""
+    counts = [len(d.scores) for d in found]
+    boxes = np.concatenate([d.boxes for d in found]) if found else np.zeros((0, 4), np.float32)
+    ordinals = [np.arange(n, dtype=np.int32) for n in counts]
+    return pa.table(
+        {
+            "frame": pa.array(np.repeat(np.array(frames, np.int64), counts)),
+            "ordinal": pa.array(np.concatenate(ordinals) if ordinals else np.zeros(0, np.int32)),
+            "class": pa.array(
+                np.concatenate([d.classes for d in found]).astype(np.int32)
+                if found
+                else np.zeros(0, np.int32)
+            ),
+            "confidence": pa.array(
+                np.concatenate([d.scores for d in found]).astype(np.float32)
+                if found
+                else np.zeros(0, np.float32)
+            ),
+            **{
+                name: pa.array(np.ascontiguousarray(boxes[:, k]).astype(np.float32))
+                for k, name in enumerate(("xmin", "ymin", "xmax", "ymax"))
+            },
+        }
+    )
+
+
+def object_batch(
+    table: LiveTable, i: int, frames: Positions, columns: tuple[str, ...],
+    tracks: npt.NDArray[np.int64] | None = None,
+) -> pa.RecordBatch:
+    """Return the objects relation's rows for stored frames (sorted) of video i.
+
+    `tracks` int64, one per row of the video's frames asked for: track ids, 0 for none.
+    """
+    video = table.videos[i]
+    stored = table.storage.detections.read(video.content_hash, table.info.key, frames)
+    rows = stored.num_rows
+    numbers = stored.column("frame").to_numpy()
+    arrays: dict[str, pa.Array] = {
+        "video": constant(video.name, rows),
+        "frame": pa.array(numbers, pa.int64()),
+        "confidence": _flat(stored, "confidence"),
+        **{name: _flat(stored, name) for name in ("xmin", "ymin", "xmax", "ymax")},
+    }
+    if "ts" in columns:
+        arrays["ts"] = pa.array(video.index.ts[numbers], pa.float64())
+    if "class" in columns:
+        names = pa.array(table.info.classes, pa.string())
+        arrays["class"] = names.take(_flat(stored, "class"))
+    if "mask" in columns:
+        arrays["mask"] = masks(box_array(stored))
+    if "content" in columns:
+        arrays["content"] = handles(str(video.path), numbers, box_array(stored))
+    if "trackid" in columns and tracks is not None:
+        arrays["trackid"] = pa.array(tracks, pa.int64(), mask=tracks == 0)
+    return assemble(OBJECTS, rows, arrays, columns)
+
+
+def _flat(stored: pa.Table, name: str) -> pa.Array:
+    column = stored.column(name)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def track_ids(
+    table: LiveTable, i: int, context: QueryContext
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """Return video i's stored objects and each one's track id (0 for none); all its frames are
+    detected first, for a track needs every one. Ids are kept like detections.
+    """
+    from foveal.udfs.tracking import TRACKERS
+
+    video = table.videos[i]
+    count = video.index.frames
+    every = np.arange(count, dtype=np.int64)
+    ensure(table, every + table.starts[i], context)
+    stored = table.storage.detections.read(video.content_hash, table.info.key, every)
+    key = f"{video.content_hash}-{table.info.key}-{table.definition.tracker}"
+    kept = table.storage.artifacts.get("tracks", key)
+    if kept is not None and kept.num_rows == stored.num_rows:
+        return stored, kept.column("trackid").to_numpy()
+    ids = TRACKERS[table.definition.tracker](
+        stored.column("frame").to_numpy(),
+        box_array(stored),
+        stored.column("confidence").to_numpy(),
+        stored.column("class").to_numpy(),
+        n_frames=count,
+    )
+    table.storage.artifacts.put("tracks", key, pa.table({"trackid": pa.array(ids, pa.int64())}))
+    return stored, ids

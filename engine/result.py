@@ -1,0 +1,188 @@
+"""A statement's result: rows as DuckDB's Python gives them, or Arrow; read once, in order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from foveal.engine.substrate import Substrate, translate
+from foveal.errors import FovealError
+from foveal.reports import Notice, QueryReport
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A result column: its name and DuckDB type."""
+
+    name: str
+    type: str
+
+
+class Result:
+    """Rows pending on the session's connection, or rows kept here.
+
+    Only one result is pending per session: the next statement makes the session `detach` it,
+    which keeps its remaining rows here.
+    """
+
+    def __init__(
+        self,
+        tag: str,
+        report: QueryReport,
+        *,
+        columns: tuple[Column, ...] = (),
+        rowcount: int = -1,
+        substrate: Substrate | None = None,
+        table: pa.Table | None = None,
+        finish: Callable[[Exception | None], Exception | None] | None = None,
+    ) -> None:
+        """Take a pending result of `substrate`, or a whole `table`, or no rows.
+
+        `finish` is called once, when the rows are exhausted or given up, with the error that
+        ended them; it returns the error to raise instead.
+        """
+        self.tag = tag
+        self.report = report
+        self.columns = columns
+        self.rowcount = rowcount
+        self._substrate = substrate
+        self._finish = finish
+        self._rows: Iterator[tuple[Any, ...]] | None = None
+        self._table = table
+        self._reader: pa.RecordBatchReader | None = None
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What the statement remarked so far."""
+        return self.report.notices
+
+    @property
+    def pending(self) -> bool:
+        """Whether rows are still to come from the session's connection."""
+        return self._substrate is not None
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, or None."""
+        rows = self.fetchmany(1)
+        return rows[0] if rows else None
+
+    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        """Return the next rows, at most `size`."""
+        if self._table is not None or self._rows is not None:
+            return list(itertools.islice(self._kept(), size))
+        if self._substrate is None:
+            return []
+        substrate = self._substrate
+        rows = self._guard(lambda: substrate.connection.fetchmany(size))
+        if len(rows) < size:
+            self._end(None)
+        return rows
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return all remaining rows."""
+        if self._table is not None or self._rows is not None:
+            return list(self._kept())
+        if self._substrate is None:
+            return []
+        substrate = self._substrate
+        rows = self._guard(substrate.connection.fetchall)
+        self._end(None)
+        return rows
+
+    def _kept(self) -> Iterator[tuple[Any, ...]]:
+        if self._rows is None:
+            assert self._table is not None
+            columns = [column.to_pylist() for column in self._table.columns]
+            self._rows = iter(list(zip(*columns, strict=True)))
+            self._table = None
+        return self._rows
+
+    # --- Arrow -------------------------------------------------------------------------------
+
+    def arrow_table(self) -> pa.Table:
+        """Return all remaining rows as an Arrow table."""
+        if self._table is not None:
+            table, self._table, self._rows = self._table, None, iter(())
+            return table
+        if self._substrate is None:
+            return self._rows_as_arrow()
+        substrate = self._substrate
+        table = self._guard(substrate.connection.to_arrow_table)
+        self._end(None)
+        return table
+
+    def arrow_reader(self, rows_per_batch: int = 65536) -> pa.RecordBatchReader:
+        """Return the remaining rows as a stream of record batches."""
+        if self._substrate is None or self._table is not None:
+            table = self.arrow_table()
+            return pa.RecordBatchReader.from_batches(
+                table.schema, table.to_batches(max_chunksize=rows_per_batch)
+            )
+        substrate = self._substrate
+        reader = self._guard(lambda: substrate.connection.to_arrow_reader(rows_per_batch))
+        self._reader = pa.RecordBatchReader.from_batches(reader.schema, self._batches(reader))
+        return self._reader
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        while True:
+            try:
+                batch = self._guard(reader.read_next_batch)
+            except StopIteration:
+                self._end(None)
+                return
+            yield batch
+
+    def _rows_as_arrow(self) -> pa.Table:
+        rows = list(self._rows or ())
+        names = [column.name for column in self.columns]
+        values = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+        return pa.Table.from_arrays([pa.array(list(v)) for v in values], names=names)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Keep the remaining rows here, so that the connection is free."""
+        if self._substrate is None:
+            return
+        if self._reader is not None:
+            batches = list(self._reader)
+            schema = self._reader.schema
+            self._reader = None
+            self._table = pa.Table.from_batches(batches, schema=schema)
+            return
+        rows = self.fetchall()
+        self._rows = iter(rows)
+
+    def close(self) -> None:
+        """Give up the remaining rows."""
+        if self._substrate is not None:
+            self._substrate.connection.abort()
+            self._end(None)
+        self._table, self._rows = None, iter(())
+
+    def _guard(self, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except StopIteration:
+            raise
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            mine: Exception = translate(error) if isinstance(error, duckdb.Error) else error
+            raise self._end(mine) or mine from error
+
+    def _end(self, error: Exception | None) -> Exception | None:
+        self._substrate = None
+        finish, self._finish = self._finish, None
+        told = finish(error) if finish is not None else error
+        if error is None and told is not None:
+            raise told
+        return told
+
+
+__all__ = ["Column", "FovealError", "Result"]
