@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from foveal.planner.estimators.deadline import normal_quantile
+from foveal.planner.estimators.cells import normal_quantile
 
 ODD = 30
 """Values different from the first one that must have been seen."""

@@ -193,8 +193,10 @@ class BettingCells:
         """Drop the cells outside of the interval, and those whose edge is impossible."""
         edges, ups, step = self._edges, self._ups, self._step
         up, down = edges[:ups], edges[ups:]
-        if up[-1] - step < self.most and down[0] + step > self.least and (
-            up[0] >= least and down[-1] <= most
+        if (
+            up[-1] - step < self.most
+            and down[0] + step > self.least
+            and (up[0] >= least and down[-1] <= most)
         ):
             return
         keep_up = (up - step < self.most) & (up >= least)

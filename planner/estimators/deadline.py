@@ -56,7 +56,8 @@ class DeadlineBetting(BettingCells):
             lower: smallest possible value.
             integer: the values are whole numbers (and so are lower and upper).
             relative: epsilon is a fraction of offset + share * mean.
-            offset, share: what a relative epsilon refers to, where part of the sum is known.
+            offset: known part of what a relative epsilon refers to.
+            share: this population's share of it.
 
         Raises:
             ValueError: the arguments make no sense.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from foveal.planner.estimators.draws import GroupDraws
 from foveal.planner.estimators.rounds import batch_fraction, repeat_price, scan_is_cheaper
-from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval
+from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval, Values
 
 SCAN_FRAMES = 4096
 """Frames of one batch of a scan."""
@@ -73,7 +73,7 @@ class SamplingRun:
         self.scanning = guarantee == "exact"
         self._scan: Frames = np.zeros(0, np.int64)
         if self.scanning:
-            self._start_scan()
+            self._scan = self._rest()
 
     @property
     def finished(self) -> bool:
@@ -91,30 +91,35 @@ class SamplingRun:
             return int(self._scan.shape[0])
         return sum(group.need() for group in self._groups)
 
-    def next_batch(self) -> Frames | None:
+    def next_batch(self, limit: int | None = None) -> Frames | None:
         """Return the next frames to observe (int64, ascending), or None when all is done.
 
+        Args:
+            limit: at most so many frames (a budget); None, or at least 1.
+
         Raises:
-            ValueError: the last batch was not added yet.
+            ValueError: the last batch was not added yet, or limit is below 1.
         """
+        if limit is not None and limit < 1:
+            raise ValueError("limit must be at least 1")
         if self._batch.shape[0]:
             raise ValueError("add the last batch first")
         if self.finished:
             return None
         if self.scanning:
-            self._batch = self._scan[:SCAN_FRAMES]
-            self._scan = self._scan[SCAN_FRAMES:]
+            size = SCAN_FRAMES if limit is None else min(limit, SCAN_FRAMES)
+            self._batch, self._scan = self._scan[:size], self._scan[size:]
             return self._batch
         needs = [group.need() for group in self._groups]
         counts = self._sizes(needs)
         batch = self._union(counts)
-        rest = self._rest()
-        if self._naive is None:
-            self._naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
-        if scan_is_cheaper(rest, batch, sum(needs), self._decoded, self._naive, self._costs):
+        if self._would_scan(batch, sum(needs), limit):
             self.scanning = True
-            self._start_scan()
-            return self.next_batch()
+            self._scan = self._rest()
+            return self.next_batch(limit)
+        if limit is not None and batch.shape[0] > limit:
+            counts = _cut(counts, limit)
+            batch = self._union(counts)
         self._decoded += self._costs.decode(batch)
         self._pending = counts
         self._batch = batch
@@ -158,7 +163,12 @@ class SamplingRun:
             group.upcoming(need) for group, need in zip(self._groups, needs, strict=True) if need
         ]
         # Interleaved, so that a prefix holds the same part of every group.
-        ranks = np.concatenate([(np.arange(f.shape[0]) + 0.5) / f.shape[0] for f in upcoming])
+        ranks: Values = np.concatenate(
+            [
+                (np.arange(part.shape[0], dtype=np.float64) + 0.5) / part.shape[0]
+                for part in upcoming
+            ]
+        )
         draws = np.concatenate(upcoming)[np.argsort(ranks, kind="stable")]
         need = draws.shape[0]
         repeat = repeat_price(draws, need, self._costs)
@@ -169,9 +179,7 @@ class SamplingRun:
         ]
 
     def _union(self, counts: list[int]) -> Frames:
-        parts = [
-            group.upcoming(count) for group, count in zip(self._groups, counts, strict=True)
-        ]
+        parts = [group.upcoming(count) for group, count in zip(self._groups, counts, strict=True)]
         return np.sort(np.concatenate(parts))
 
     def _rest(self) -> Frames:
@@ -179,5 +187,23 @@ class SamplingRun:
         parts = [group.unobserved() for group in self._groups if not group.finished]
         return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
-    def _start_scan(self) -> None:
-        self._scan = self._rest()
+    def _would_scan(self, batch: Frames, need: int, limit: int | None) -> bool:
+        """Return True when observing all the rest is no dearer than going on by samples."""
+        left = sum(group.left for group in self._groups if not group.finished)
+        if limit is not None and limit < left:
+            return False  # the scan would not end: samples say more for the same price
+        naive = self._naive
+        if naive is not None and need < 0.25 * left and self._decoded < 0.05 * naive:
+            return False  # far from it, and the check itself costs time on a long relation
+        rest = self._rest()
+        if naive is None:
+            naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
+            self._naive = naive
+        return scan_is_cheaper(rest, batch, need, self._decoded, naive, self._costs)
+
+
+def _cut(counts: list[int], limit: int) -> list[int]:
+    """Return counts in about the same proportions that sum to `limit`."""
+    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+    shares = [end * limit // ends[-1] for end in ends]
+    return [share - before for share, before in zip(shares, [0, *shares[:-1]], strict=True)]

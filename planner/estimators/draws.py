@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from foveal.planner.estimators.targets import FrameGroup, Frames, Interval, MeanTarget, Values
 from foveal.planner.estimators.tracks import MeanTrack, RatioTrack
-from foveal.planner.estimators.targets import (
-    FrameGroup,
-    Frames,
-    Interval,
-    MeanTarget,
-    Values,
-)
 
 
 class GroupDraws:

@@ -11,7 +11,7 @@ from foveal.planner.estimators.targets import Costs, Frames
 SPREAD = 0.2
 """Assumed log-normal spread of the samples really needed around their forecast."""
 EXTRA = 0.07
-"""Decoding twice may cost at most this fraction of the naive plan (which is 10 % slower at most)."""
+"""Repeated decoding may cost this fraction of the naive plan before a scan is preferred."""
 
 # Quantiles of the need, in units of its forecast.
 _NEEDS = np.exp(SPREAD * np.array([-1.5, -1.0, -0.67, -0.39, -0.13, 0.13, 0.39, 0.67, 1.0, 1.5]))
@@ -39,7 +39,7 @@ def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
     call for every frame beyond the need. With free seeking the smallest batch wins, on video with
     few key frames about one batch does.
     """
-    smallest = min(costs.batch / need, 1.0)
+    smallest = min(max(costs.batch / need, 0.03), 1.0)
     best, best_loss = 1.0, math.inf
     for fraction in (smallest, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5):
         if fraction < smallest:
