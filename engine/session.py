@@ -29,7 +29,7 @@ from foveal.errors import (
     did_you_mean,
 )
 from foveal.planner.bind import bind
-from foveal.planner.bind.expand import expand
+from foveal.planner.bind.expand import expand, keep_names
 from foveal.planner.explain import chosen, explain_json, explain_text
 from foveal.planner.logical import Logical
 from foveal.planner.lower import lower
@@ -55,7 +55,7 @@ from foveal.planner.parse.statement import (
 from foveal.planner.physical import ExactSelection, Physical, SqlFragment
 from foveal.planner.protocols import Snapshot, StoredText
 from foveal.planner.rules import RULES, optimize
-from foveal.planner.text import Mapped, whole
+from foveal.planner.text import Edit, Mapped, apply, whole
 from foveal.planner.tree import Node
 from foveal.reports import ProgressCallback, QueryReport
 from foveal.settings import Value, defaults, lookup
@@ -412,6 +412,8 @@ class Session:
                 parameters=context.parameters,
             )
             bound = bind(query, snapshot)
+            for remark in bound.notices:
+                context.notice(remark)
             check = bool(self._settings["verify_plans"])
             logical, trace = optimize(bound.plan, RULES, check=check)
             runtime = self._runtime(context, tables)
@@ -782,14 +784,13 @@ def _by_key(parameters: Parameters) -> dict[str, object]:
 
 def _rename_functions(query: Query, names: frozenset[str]) -> tuple[Mapped | None, frozenset[str]]:
     """Give pixel functions the internal names that DuckDB knows them by."""
-    from foveal.planner.text import Edit, apply
-
     edits: list[Edit] = []
     used: set[str] = set()
     for token, following in zip(query.tokens, query.tokens[1:], strict=False):
         if token.kind == "word" and following.text == "(" and token.name.lower() in names:
             edits.append(Edit(Span(token.start, token.end), PREFIX + token.name.lower()))
             used.add(token.name.lower())
+    edits += keep_names(query, edits)
     return (apply(query.text, edits) if edits else None), frozenset(used)
 
 

@@ -151,8 +151,12 @@ class VideoFile:
                 self._index = None
             raise
 
+    def changed(self) -> bool:
+        """Whether the file is another one than when it was opened."""
+        return file_version(self._path) != self._version
+
     def _check_unchanged(self) -> None:
-        if file_version(self._path) != self._version:
+        if self.changed():
             raise unreadable(
                 self._path,
                 "it was changed since it was opened",

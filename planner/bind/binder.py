@@ -57,11 +57,13 @@ class Bound:
     """A bound statement: its logical plan, and how its text maps back to the user's.
 
     `approximate`: some column of the result carries an interval instead of a value.
+    `notices`: what the user should know of the binding.
     """
 
     plan: Logical
     mapped: Mapped
     approximate: bool
+    notices: tuple[str, ...] = ()
 
 
 def bind(query: Query, snapshot: Snapshot) -> Bound:
@@ -87,6 +89,7 @@ class _Binder:
         self.selects = self._pair_selects()
         self.approximate: dict[int, Span] = {}
         self.selections: list[tuple[float | None, float | None, float]] = []
+        self.notices: list[str] = []
 
     # --- the walk ------------------------------------------------------------------------------
 
@@ -108,7 +111,7 @@ class _Binder:
         )
         for fnr, fpr, confidence in self.selections:
             plan = Selection(plan, fnr, fpr, confidence)
-        return Bound(plan, mapped, bool(self.approximate))
+        return Bound(plan, mapped, bool(self.approximate), tuple(self.notices))
 
     def _name(self) -> str:
         self.names += 1
@@ -158,7 +161,13 @@ class _Binder:
         conjuncts = frames or self._pushable(ref)
         if conjuncts and ref.relation != "tracks":
             node = Filter(node, conjuncts)
-        return Project(node, used_columns(self.query, ref))
+        columns = used_columns(self.query, ref)
+        if ref.relation == "objects" and len(columns) == len(RELATION_COLUMNS["objects"]) - 1 and (
+            "trackid" not in columns
+        ):
+            notice = "trackid is NULL: a star does not compute tracks, name trackid to have them"
+            self.notices = [notice]
+        return Project(node, columns)
 
     def _replace_reference(self, ref: Reference) -> None:
         name = self._name()

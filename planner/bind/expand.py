@@ -54,7 +54,46 @@ def expand(query: Query, stored: Mapping[str, StoredText],
     for edit in edits:
         if not any(o.span.start <= edit.span.start and edit.span.end <= o.span.end for o in outer):
             outer.append(edit)
-    return apply(query.text, outer) if outer else None
+    if not outer:
+        return None
+    return apply(query.text, [*outer, *keep_names(query, outer)])
+
+
+def keep_names(query: Query, edits: list[Edit]) -> list[Edit]:
+    """Return edits that name select items as the user wrote them, where `edits` change them.
+
+    Without it a result column would be called by the text that a call was replaced with.
+    """
+    from sqlglot import exp
+
+    selects = [s for s in query.tree.find_all(exp.Select)]
+    added: list[Edit] = []
+    for block in query.blocks:
+        for i, item in enumerate(block.items):
+            inside = [e for e in edits if item.start <= e.span.start and e.span.end <= item.end]
+            if not inside:
+                continue
+            source = query.text[item.start : item.end].strip()
+            aliased = any(
+                len(s.expressions) == len(block.items)
+                and isinstance(s.expressions[i], exp.Alias)
+                and s.expressions[i].alias.lower() in source.lower()
+                and _ends_with_name(query, item, s.expressions[i].alias)
+                for s in selects
+            )
+            if not aliased and not block.group_by == item:
+                at = item.start + len(query.text[item.start : item.end].rstrip())
+                added.append(Edit(Span(at, at), f" AS {quote(source)}"))
+    return added
+
+
+def _ends_with_name(query: Query, item: Span, name: str) -> bool:
+    tokens = [t for t in query.tokens if item.start <= t.start and t.end <= item.end]
+    if len(tokens) > 1 and tokens[1].text == ":":
+        return True
+    return bool(tokens) and tokens[-1].kind in ("word", "quoted") and (
+        tokens[-1].name.lower() == name.lower()
+    )
 
 
 def _cte_names(query: Query) -> frozenset[str]:

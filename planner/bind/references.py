@@ -144,7 +144,8 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
 
     Errs on the side of reading: a column counts as used when its name stands anywhere in the
     statement, and all count where a star, a whole-row reference or a form whose columns are not
-    listed could reach them. A column that stars only exclude is not read.
+    listed could reach them. A column that stars only exclude is not read. A star does not reach
+    `trackid`, for a track needs every frame of the video: it is read where it is named.
     """
     columns = RELATION_COLUMNS[ref.relation]
     names = [t.name.lower() for t in query.tokens if t.kind in ("word", "quoted")]
@@ -172,10 +173,11 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
     for column in query.tree.find_all(exp.Column):
         if not column.table and column.name.lower() == alias:
             every = True
+    mentioned = set(names)
     if every:
         only_excluded = {c for c in excluded if names.count(c) == excluded.count(c)}
-        return tuple(c for c in columns if c not in only_excluded)
-    mentioned = set(names)
+        unnamed = {"trackid"} - mentioned if ref.relation == "objects" else set[str]()
+        return tuple(c for c in columns if c not in only_excluded | unnamed)
     return tuple(c for c in columns if c in mentioned)
 
 
