@@ -101,6 +101,7 @@ class BettingCells:
         self.least, self.most = 0.0, float(range_)
         self.clock = 0.0
         self._range = float(range_)
+        self._tiny = 1e-12 * self._range
         self._reach = REACH * normal_quantile(delta) ** 2
         # Rows of _wealth are the legs, in units of each leg's goal; columns first the up cells.
         self._step = range_ / CELLS
@@ -147,6 +148,7 @@ class BettingCells:
                 rest_all = max(horizon * end_all - self.clock, 1.0)
                 self._coefficient[leg, 0] = factor / math.sqrt(variance * rest_all)
             bet *= self._coefficient
+        np.maximum(risk, self._tiny, out=risk)
         np.divide(CAP, risk, out=risk)
         np.minimum(bet, risk, out=bet)
         bet *= self._gain
