@@ -8,6 +8,7 @@ import pyarrow as pa
 from foveal.engine.executor import Runtime, named
 from foveal.engine.inference import object_batch
 from foveal.engine.operators.frame_groups import frames_sql
+from foveal.engine.recall import question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.errors import FovealError
 from foveal.planner.logical import FrameAggregate, Frames, Logical, Project
@@ -47,7 +48,17 @@ def _aggregate(node: FrameAggregate, runtime: Runtime) -> FrameFacts:
         values = _cached_values(node, runtime)
         if values is not None:
             mean, deviation = float(values.mean()), float(values.std(ddof=1))
-    return FrameFacts(base.frames, base.cached, base.keyframes, groups, mean, deviation)
+    return FrameFacts(
+        base.frames, base.cached, base.keyframes, groups, mean, deviation, _recalled(node, runtime)
+    )
+
+
+def _recalled(node: FrameAggregate, runtime: Runtime) -> bool:
+    if node.tolerance.exact or node.relation != "objects":
+        return False
+    table = runtime.tables[node.table]
+    asked = question(node, table, runtime.context.settings)
+    return recall(asked, node.tolerance, table) is not None
 
 
 def _groups(node: FrameAggregate, runtime: Runtime) -> int:

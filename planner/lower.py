@@ -140,6 +140,9 @@ class _Lowering:
                 )
         else:
             alternatives += self._sampled(node, table, frames, guarantee, settings)
+            if self.facts[node].recalled and exact.calls:
+                kept = Alternative("recalled", 0, 0.0, 0.0, 0.0, guarantee, why="answered before")
+                alternatives.insert(0, kept)
         best = self._choose(alternatives, node)
         ranked = tuple(_explain_choice(a, best) for a in alternatives)
         rows = self.lower(node.rows)
@@ -155,7 +158,7 @@ class _Lowering:
         return SampleAggregate(
             rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
             node.aggregates, ranked, node.tolerance, table.max_count, guarantee,
-            "temporal" if best.name == "temporal" else "none", int(settings["seed"]),
+            best.name, int(settings["seed"]),
         )  # fmt: skip
 
     def _why_no_sample(self, node: FrameAggregate, guarantee: str) -> str:

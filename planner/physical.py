@@ -132,7 +132,8 @@ class ExactAggregate(Physical):
 class SampleAggregate(Physical):
     """Aggregates estimated from sampled frames, with intervals that hold at every moment.
 
-    `predictor` is temporal or none: whether a grid of frames predicts the others first.
+    `method`: sampling; temporal, where a grid of frames predicts the others first; or recalled,
+    where the stored answer to the same question is given.
     """
 
     rows: ObjectScan | FrameScan
@@ -147,7 +148,7 @@ class SampleAggregate(Physical):
     tolerance: Tolerance
     max_count: int
     guarantee: str
-    predictor: str
+    method: str
     seed: int
 
     def label(self) -> str:

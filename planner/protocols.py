@@ -225,6 +225,7 @@ class FrameFacts:
     `frames` and `cached` (frames with stored detections) are counts; `keyframes` how many
     decoding starts lie among them; `groups` into how many result rows a block cuts them.
     `mean` and `deviation` of the per-frame value come from cached frames, None without any.
+    `recalled`: an answer to just this question, accurate enough, is stored.
     """
 
     frames: int
@@ -233,6 +234,7 @@ class FrameFacts:
     groups: int = 1
     mean: float | None = None
     deviation: float | None = None
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

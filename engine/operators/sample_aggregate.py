@@ -12,11 +12,13 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import ensure, object_batch
 from foveal.engine.operators.frame_groups import FrameGroups, frame_groups
+from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import ArrowStream
 from foveal.errors import QueryCanceled
@@ -45,6 +47,11 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     inputs = runtime.materialised(node.inputs)
     groups = frame_groups(runtime, node.frames, node.prefix, node.source, node.keys, inputs)
     table = runtime.tables[node.rows.table]
+    asked = question(node, table, context.settings)
+    if node.method == "recalled":
+        kept = recall(asked, node.tolerance, table)
+        if kept is not None:
+            return _answer(node, runtime, kept, groups)
     facts = table.facts()
     observe = _Observer(node, runtime, table, inputs)
     known = table.processed()[groups.positions] if observe.detects else np.zeros(
@@ -62,7 +69,9 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     context.report.frames_total = len(groups.positions)
     context.report.frames_cached = int(known.sum())
     _sample(node, runtime, run, observe)
-    return _answer(node, runtime, run.intervals(), groups)
+    intervals = run.intervals()
+    keep(asked, node.tolerance, table, intervals)
+    return _answer(node, runtime, intervals, groups)
 
 
 def _sample(
@@ -168,7 +177,7 @@ class _Observer:
         found = self._runtime.query(self._sql, {**self._inputs, self._name: rows})
         if found.num_rows == 0:
             return
-        video = pa.compute.index_in(found.column(0), value_set=self._videos).to_numpy()
+        video = pc.index_in(found.column(0), value_set=self._videos).to_numpy()
         places = table.starts[video] + found.column(1).to_numpy()
         at = np.searchsorted(positions, places)
         for k in range(self.width):
@@ -214,7 +223,6 @@ def _targets(
 ) -> tuple[MeanTarget | RatioTarget, ...]:
     count = float(facts.max_count) if type(node.rows).__name__ == "ObjectScan" else 1.0
     tolerance = node.tolerance
-    wanted = {"epsilon": tolerance.epsilon, "relative": tolerance.relative}
     found: list[MeanTarget | RatioTarget] = []
     column = 0
     for aggregate in node.aggregates:
@@ -238,7 +246,6 @@ def _targets(
                                 relative=tolerance.relative)
                 )  # fmt: skip
         column += len(per_frame(aggregate))
-    del wanted
     return tuple(found)
 
 
