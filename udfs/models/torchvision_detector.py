@@ -94,14 +94,18 @@ def load(name: str, options: Options, *, threads: int, device: str) -> Torchvisi
         ) from error
     if threads > 0:
         torch.set_num_threads(threads)
+    # SSDs stretch to one size; the others bring the short side to one and bound the long one.
+    resize = model.transform
+    fixed = getattr(resize, "fixed_size", None)  # width, height
+    height, width = fixed[::-1] if fixed else (int(resize.min_size[-1]), int(resize.max_size))
     key = f"{weights.url}\n{confidence!r}\n{options.iou!r}"
     info = DetectorInfo(
         name=f"torchvision:{name}",
         family="torchvision",
         key=hashlib.sha256(key.encode()).hexdigest(),
         classes=coco.NAMES,
-        input_height=int(weights.meta["min_size"][0]),
-        input_width=int(weights.meta["min_size"][1]),
+        input_height=height,
+        input_width=width,
         confidence=confidence,
         iou=options.iou,
         path=str(weights.url),
