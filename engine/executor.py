@@ -66,8 +66,7 @@ class Runtime:
         with named(self.scratch, {"__frames": index}):
             try:
                 found = self.scratch.table(
-                    f"SELECT __place FROM __frames AS {quote(conjunct.alias)} "
-                    f"WHERE {conjunct.text}"
+                    f"SELECT __place FROM __frames AS {quote(conjunct.alias)} WHERE {conjunct.text}"
                 )
             except FovealError:
                 return index.column("__place").to_numpy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pyarrow as pa
 
@@ -24,7 +25,9 @@ class ProducedStream:
     """An operator's batches as an Arrow stream that may be read any number of times."""
 
     def __init__(
-        self, schema: pa.Schema, produce: Callable[[], Iterator[pa.RecordBatch]],
+        self,
+        schema: pa.Schema,
+        produce: Callable[[], Iterator[pa.RecordBatch]],
         context: QueryContext,
     ) -> None:
         """Nothing runs until the stream is read."""
@@ -35,11 +38,11 @@ class ProducedStream:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Start the operator and return its stream."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self._read())
-        return reader.__arrow_c_stream__(requested_schema)
+        return cast("object", reader.__arrow_c_stream__(requested_schema))
 
     def __arrow_c_schema__(self) -> object:
         """Return the schema without starting anything."""
-        return self.schema.__arrow_c_schema__()
+        return cast("object", self.schema.__arrow_c_schema__())
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         context = self._context

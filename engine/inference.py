@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.context import QueryContext
-from foveal.engine.relations import OBJECTS, assemble, box_array, constant, handles, masks
+from foveal.engine.relations import (
+    OBJECTS,
+    Column,
+    assemble,
+    box_array,
+    constant,
+    handles,
+    masks,
+)
 from foveal.planner.protocols import DecodeCounters, Detections
 
 if TYPE_CHECKING:
@@ -120,7 +128,9 @@ def objects_table(frames: list[int], found: list[Detections]) -> pa.Table:
     ordinals = [np.arange(n, dtype=np.int32) for n in counts]
     return pa.table(
         {
-            "frame": pa.array(np.repeat(np.array(frames, np.int64), counts)),
+            "frame": pa.array(
+                np.repeat(np.asarray(frames, np.int64), np.asarray(counts, np.int64))
+            ),
             "ordinal": pa.array(np.concatenate(ordinals) if ordinals else np.zeros(0, np.int32)),
             "class": pa.array(
                 np.concatenate([d.classes for d in found]).astype(np.int32)
@@ -141,7 +151,10 @@ def objects_table(frames: list[int], found: list[Detections]) -> pa.Table:
 
 
 def object_batch(
-    table: LiveTable, i: int, frames: Positions, columns: tuple[str, ...],
+    table: LiveTable,
+    i: int,
+    frames: Positions,
+    columns: tuple[str, ...],
     tracks: npt.NDArray[np.int64] | None = None,
 ) -> pa.RecordBatch:
     """Return the objects relation's rows for stored frames (sorted) of video i.
@@ -152,7 +165,7 @@ def object_batch(
     stored = table.storage.detections.read(video.content_hash, table.info.key, frames)
     rows = stored.num_rows
     numbers = stored.column("frame").to_numpy()
-    arrays: dict[str, pa.Array] = {
+    arrays: dict[str, Column] = {
         "video": constant(video.name, rows),
         "frame": pa.array(numbers, pa.int64()),
         "confidence": _flat(stored, "confidence"),
@@ -172,16 +185,16 @@ def object_batch(
     return assemble(OBJECTS, rows, arrays, columns)
 
 
-def _flat(stored: pa.Table, name: str) -> pa.Array:
-    column = stored.column(name)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+def _flat(stored: pa.Table, name: str) -> Column:
+    return stored.column(name).combine_chunks()
 
 
 def track_ids(
     table: LiveTable, i: int, context: QueryContext
 ) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Return video i's stored objects and each one's track id (0 for none); all its frames are
-    detected first, for a track needs every one. Ids are kept like detections.
+    """Return video i's stored objects and each one's track id (0 for none).
+
+    All its frames are detected first, for a track needs every one. Ids are kept like detections.
     """
     from foveal.udfs.tracking import TRACKERS
 

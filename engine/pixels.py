@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.context import QueryContext
@@ -18,9 +20,7 @@ from foveal.planner.protocols import DecodeCounters, Video
 from foveal.udfs.pixels import Function
 
 PREFIX = "__foveal_"
-_HANDLE_SQL = (
-    "STRUCT(source VARCHAR, frame BIGINT, xmin FLOAT, ymin FLOAT, xmax FLOAT, ymax FLOAT)"
-)
+_HANDLE_SQL = "STRUCT(source VARCHAR, frame BIGINT, xmin FLOAT, ymin FLOAT, xmax FLOAT, ymax FLOAT)"
 _ARROW = {"DOUBLE": pa.float64(), "BLOB": pa.binary(), "BIGINT": pa.int64()}
 
 
@@ -47,20 +47,23 @@ class PixelFunctions:
             return
         returns = _ARROW[function.returns]
 
-        def run(handles: pa.ChunkedArray) -> pa.Array:
+        def run(handles: pa.ChunkedArray[Any]) -> pa.Array[Any]:
             return pa.array(self._values(function, handles), returns)
 
         self._substrate.connection.create_function(
-            name, run, [duckdb.sqltype(_HANDLE_SQL)], function.returns, type="arrow",
-            null_handling="special",
-        )  # fmt: skip
+            name,
+            run,
+            [duckdb.sqltype(_HANDLE_SQL)],
+            duckdb.sqltype(function.returns),
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+        )
 
-    def _values(self, function: Function, handles: pa.ChunkedArray) -> list[object]:
+    def _values(self, function: Function, handles: pa.ChunkedArray[Any]) -> list[object]:
         context = self.context
         assert context is not None
         assert function.call is not None
-        array = handles.combine_chunks() if isinstance(handles, pa.ChunkedArray) else handles
-        array = array.cast(HANDLE)
+        array = cast("pa.StructArray", handles.combine_chunks().cast(HANDLE))
         out: list[object] = [None] * len(array)
         sources = array.field("source").to_pylist()
         frames = array.field("frame").to_numpy(zero_copy_only=False)
@@ -75,8 +78,9 @@ class PixelFunctions:
             if valid[row] and source is not None:
                 by_source.setdefault(source, []).append(row)
         for source, rows in by_source.items():
-            self._one_video(self._video(source), np.array(rows), frames, boxes, function.call,
-                            out, context)
+            self._one_video(
+                self._video(source), np.array(rows), frames, boxes, function.call, out, context
+            )
         return out
 
     def _video(self, source: str) -> Video:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from foveal.engine.catalog.videos import LiveTable
 from foveal.planner.estimators import Interval
 from foveal.planner.logical import FrameAggregate, Frames, Tolerance
-from foveal.planner.physical import SampleAggregate
+from foveal.planner.physical import FrameScan, SampleAggregate
 from foveal.settings import Value
 
 _KIND = "answers"
@@ -41,15 +41,17 @@ def question(
     """Return what names the question without its error, or None where it is not self-contained."""
     if node.inputs or node.prefix or not all(c.pure for c in node.predicates):
         return None
-    if any("$" in text for text in (*(k.text for k in node.keys), *(a.call for a in node.aggregates))):
+    if any(
+        "$" in text for text in (*(k.text for k in node.keys), *(a.call for a in node.aggregates))
+    ):
         return None
     frames = node.frames
-    conjuncts = frames.conjuncts if isinstance(frames, Frames) else frames.conjuncts
-    asked = {
+    assert isinstance(frames, Frames | FrameScan)
+    asked: dict[str, object] = {
         "videos": [[v.name, v.content_hash] for v in table.videos],
         "detector": table.info.key,
         "max_count": table.definition.max_count,
-        "frames": [[c.alias, c.text] for c in conjuncts],
+        "frames": [[c.alias, c.text] for c in frames.conjuncts],
         "source": node.source.sql,
         "levels": [[a, [c.text for c in cs]] for a, cs in node.source.levels],
         "predicates": [c.text for c in node.predicates],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+Column = pa.Array[Any]
 
 HANDLE = pa.struct(
     [
@@ -66,11 +69,12 @@ RELATIONS: Mapping[str, pa.Schema] = {"objects": OBJECTS, "frames": FRAMES, "tra
 
 
 def assemble(
-    schema: pa.Schema, rows: int, columns: Mapping[str, pa.Array], wanted: Collection[str]
+    schema: pa.Schema, rows: int, columns: Mapping[str, Column], wanted: Collection[str]
 ) -> pa.RecordBatch:
     """Return a batch of the whole schema; columns that nobody reads are NULL."""
-    arrays: list[pa.Array] = []
-    for field in schema:
+    arrays: list[Column] = []
+    for i in range(len(schema)):
+        field: pa.Field[Any] = schema.field(i)
         if field.name in wanted and field.name in columns:
             arrays.append(columns[field.name].cast(field.type))
         else:
@@ -78,26 +82,24 @@ def assemble(
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def constant(text: str, rows: int) -> pa.Array:
+def constant(text: str, rows: int) -> Column:
     """Return `rows` copies of `text`."""
     return pa.repeat(pa.scalar(text, pa.string()), rows)
 
 
-def masks(boxes: npt.NDArray[np.float32]) -> pa.Array:
+def masks(boxes: npt.NDArray[np.float32]) -> Column:
     """Return each box [n, 4] as its four corners, clockwise from the top left."""
     xmin, ymin, xmax, ymax = boxes.T
     x = np.stack([xmin, xmax, xmax, xmin], axis=1).reshape(-1)
     y = np.stack([ymin, ymin, ymax, ymax], axis=1).reshape(-1)
-    offsets = np.arange(boxes.shape[0] + 1, dtype=np.int32) * 4
+    offsets = pa.array(np.arange(boxes.shape[0] + 1) * 4, pa.int32())
     points = pa.StructArray.from_arrays(
         [pa.array(x, pa.float32()), pa.array(y, pa.float32())], names=["x", "y"]
     )
-    return pa.ListArray.from_arrays(pa.array(offsets), points)
+    return pa.ListArray.from_arrays(offsets, points)
 
 
-def handles(
-    source: str, frames: npt.NDArray[np.int64], boxes: npt.NDArray[np.float32]
-) -> pa.Array:
+def handles(source: str, frames: npt.NDArray[np.int64], boxes: npt.NDArray[np.float32]) -> Column:
     """Return lazy pictures of the boxes [n, 4] in their frames."""
     columns = [pa.array(np.ascontiguousarray(boxes[:, i]), pa.float32()) for i in range(4)]
     return pa.StructArray.from_arrays(

@@ -196,14 +196,26 @@ class Session:
         with self._lock:
             self._settle()
             run = self._substrate.rows
-            tables = [str(n) for (n,) in run("SELECT DISTINCT table_name FROM duckdb_tables() "
-                                             "WHERE NOT internal AND schema_name <> '__foveal'")]
-            tables += [str(n) for (n,) in run("SELECT view_name FROM duckdb_views() "
-                                              "WHERE NOT internal")]
-            columns = [str(n) for (n,) in run("SELECT DISTINCT column_name FROM duckdb_columns() "
-                                              "WHERE NOT internal AND schema_name <> '__foveal'")]
-            functions = [str(n) for (n,) in run("SELECT DISTINCT function_name "
-                                                "FROM duckdb_functions()")]
+            tables = [
+                str(n)
+                for (n,) in run(
+                    "SELECT DISTINCT table_name FROM duckdb_tables() "
+                    "WHERE NOT internal AND schema_name <> '__foveal'"
+                )
+            ]
+            tables += [
+                str(n) for (n,) in run("SELECT view_name FROM duckdb_views() WHERE NOT internal")
+            ]
+            columns = [
+                str(n)
+                for (n,) in run(
+                    "SELECT DISTINCT column_name FROM duckdb_columns() "
+                    "WHERE NOT internal AND schema_name <> '__foveal'"
+                )
+            ]
+            functions = [
+                str(n) for (n,) in run("SELECT DISTINCT function_name FROM duckdb_functions()")
+            ]
             self._definitions.refresh()
         from foveal.planner.logical import FRAME_COLUMNS, OBJECT_COLUMNS, TRACK_COLUMNS
         from foveal.udfs.pixels import FUNCTIONS
@@ -344,7 +356,8 @@ class Session:
         return result
 
     def _finisher(
-        self, context: QueryContext,
+        self,
+        context: QueryContext,
         finish: Callable[[Exception | None], Exception | None] | None,
     ) -> Callable[[Exception | None], Exception | None]:
         def done(error: Exception | None) -> Exception | None:
@@ -380,9 +393,7 @@ class Session:
             for name, f in FUNCTIONS.items()
             if f.body is not None and name not in users_own
         }
-        pixel = frozenset(
-            n for n, f in FUNCTIONS.items() if f.body is None and n not in users_own
-        )
+        pixel = frozenset(n for n, f in FUNCTIONS.items() if f.body is None and n not in users_own)
         try:
             for _ in range(_DEPTH):
                 expanded = expand(query, self._definitions.stored, macros)
@@ -394,8 +405,9 @@ class Session:
                     raise ProgrammingError("a view over video must be a query")
                 query = again
             else:
-                raise ProgrammingError("views or macros refer to each other without end",
-                                       sqlstate="42P19")
+                raise ProgrammingError(
+                    "views or macros refer to each other without end", sqlstate="42P19"
+                )
             renamed, used = _rename_functions(query, pixel)
             if renamed is not None:
                 mapped = mapped.then(renamed)
@@ -435,8 +447,9 @@ class Session:
         mentioned = {t.name.lower() for t in query.tokens if t.kind in ("word", "quoted")}
         if not mentioned & set(FUNCTIONS):
             return frozenset()
-        rows = self._substrate.rows("SELECT function_name FROM duckdb_functions() "
-                                    "WHERE NOT internal")
+        rows = self._substrate.rows(
+            "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        )
         return frozenset(str(n).lower() for (n,) in rows)
 
     def _user_schemas(self, query: Query) -> frozenset[str]:
@@ -532,8 +545,12 @@ class Session:
             self._abandon()
             finish(None)
             raise
-        return self._pending(context.report.sql, context, finish=finish,
-                             tag=None if query.kind != "select" else "SELECT")
+        return self._pending(
+            context.report.sql,
+            context,
+            finish=finish,
+            tag=None if query.kind != "select" else "SELECT",
+        )
 
     def _abandon(self) -> None:
         self._substrate.connection.abort()

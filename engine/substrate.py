@@ -52,10 +52,14 @@ _STATES: tuple[tuple[type[Exception], str], ...] = (
 class ArrowStream(Protocol):
     """Anything that gives an Arrow stream, anew each time it is asked."""
 
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a PyCapsule of an ArrowArrayStream."""
+        ...
 
 
-def translate(error: Exception, text: str | None = None, mapped: Mapped | None = None) -> FovealError:
+def translate(
+    error: Exception, text: str | None = None, mapped: Mapped | None = None
+) -> FovealError:
     """Return DuckDB's error as ours, its message unchanged.
 
     With `mapped`, the text that failed was an edited one: the `LINE ..` part, which quotes it, is
@@ -134,9 +138,11 @@ class Substrate:
     def table(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """Run one query and return all of it."""
         try:
-            return self.execute(sql, parameters).to_arrow_table()
+            found = self.execute(sql, parameters).to_arrow_table()
         except duckdb.Error as error:
             raise translate(error) from error
+        assert found is not None  # a query always has a result
+        return found
 
     def rows(self, sql: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """Run one query and return its rows."""

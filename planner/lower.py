@@ -96,9 +96,7 @@ class _Lowering:
 
     # --- scans -----------------------------------------------------------------------------------
 
-    def _scan(
-        self, node: Logical, columns: tuple[str, ...]
-    ) -> ObjectScan | FrameScan | TrackScan:
+    def _scan(self, node: Logical, columns: tuple[str, ...]) -> ObjectScan | FrameScan | TrackScan:
         conjuncts = node.conjuncts if isinstance(node, Filter) else ()
         at = node.child if isinstance(node, Filter) else node
         match at:
@@ -186,8 +184,13 @@ class _Lowering:
         found: dict[str, tuple[float, float]] = {}
         for aggregate in node.aggregates:
             if aggregate.kind in ("sum", "avg"):
-                found[aggregate.column] = bounds_of(aggregate.argument, node.tolerance.low,
-                                                    node.tolerance.high, table, aggregate.span)
+                found[aggregate.column] = bounds_of(
+                    aggregate.argument,
+                    node.tolerance.low,
+                    node.tolerance.high,
+                    table,
+                    aggregate.span,
+                )
         return found
 
     def _sampled(
@@ -216,8 +219,9 @@ class _Lowering:
             elif first.kind in ("count_star", "count"):
                 epsilon = epsilon / per_group
             elif first.kind in ("sum", "avg"):
-                low, high = bounds_of(first.argument, tolerance.low, tolerance.high, table,
-                                      first.span)
+                low, high = bounds_of(
+                    first.argument, tolerance.low, tolerance.high, table, first.span
+                )
                 widest = max(abs(low), abs(high), 1e-12)
                 if first.kind == "sum":
                     epsilon, upper = epsilon / per_group, upper * widest

@@ -68,8 +68,9 @@ def render(node: Node) -> str:
     lines: list[str] = []
 
     def visit(at: Node, first: str, rest: str) -> None:
-        lines.extend((first if i == 0 else rest) + part
-                     for i, part in enumerate(at.label().split("\n")))
+        lines.extend(
+            (first if i == 0 else rest) + part for i, part in enumerate(at.label().split("\n"))
+        )
         below = at.children()
         for i, child in enumerate(below):
             last = i == len(below) - 1

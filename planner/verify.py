@@ -64,9 +64,9 @@ def _problem(node: Node) -> str | None:
         case Selection(_, fnr, fpr, _):
             if fnr is None and fpr is None:
                 return "Selection bounds nothing"
-        case Input(_, child):
-            if not isinstance(child, Project | FrameAggregate | GapLimit | Logical):
-                return "an input is not a plan"
+        case Input(name, child):
+            if isinstance(child, Input) or not name:
+                return "an input has no name or holds another input"
         case _:
             return None
     return None

@@ -108,7 +108,9 @@ class Definitions:
         )
         rows: list[tuple[Any, ...]] = []
         if exists:
-            rows = self._substrate.rows(f"SELECT name, kind, definition FROM {_TABLE} ORDER BY 1, 2")
+            rows = self._substrate.rows(
+                f"SELECT name, kind, definition FROM {_TABLE} ORDER BY 1, 2"
+            )
         seen = tuple((str(n), str(k), str(d)) for n, k, d in rows)
         if seen == self._seen:
             return

@@ -16,7 +16,7 @@ from foveal.engine.cache.artifacts import ArtifactStore
 from foveal.engine.cache.profiles import Profiles
 from foveal.engine.cache.store import SegmentStore
 from foveal.engine.catalog.definitions import ListedVideo, VideoDefinition
-from foveal.engine.relations import FRAMES, assemble, constant, handles
+from foveal.engine.relations import FRAMES, Column, assemble, constant, handles
 from foveal.errors import DataError, OperationalError, ProgrammingError, Span, did_you_mean
 from foveal.planner.parse.statement import CreateVideoTable
 from foveal.planner.protocols import Detector, DetectorInfo, Video, VideoFacts, VideoTable
@@ -55,9 +55,7 @@ def asset_roots() -> list[Path]:
     return [Path(p) for p in listed.split(os.pathsep) if p]
 
 
-def create_definition(
-    statement: CreateVideoTable, *, threads: int, device: str
-) -> VideoDefinition:
+def create_definition(statement: CreateVideoTable, *, threads: int, device: str) -> VideoDefinition:
     """Return the definition that a CREATE VIDEO TABLE asks for; its files and detector exist.
 
     Raises:
@@ -155,8 +153,14 @@ class LiveTable:
     """One video table of a session: opens its videos and detector when they are first needed."""
 
     def __init__(
-        self, definition: VideoDefinition, storage: Storage, *, isolate: bool, threads: int,
-        device: str, notice: Callable[[str], None],
+        self,
+        definition: VideoDefinition,
+        storage: Storage,
+        *,
+        isolate: bool,
+        threads: int,
+        device: str,
+        notice: Callable[[str], None],
     ) -> None:
         """Open nothing yet."""
         self.definition = definition
@@ -301,7 +305,7 @@ class LiveTable:
         for i, frames in self.split(positions):
             index = self.videos[i].index
             rows = len(frames)
-            arrays = {
+            arrays: dict[str, Column] = {
                 "video": constant(self.videos[i].name, rows),
                 "frame": pa.array(frames, pa.int64()),
                 "pts": pa.array(index.pts[frames], pa.int64()),
@@ -309,9 +313,7 @@ class LiveTable:
                 "is_key": pa.array(index.is_key[frames]),
             }
             if "image" in wanted:
-                boxes = np.tile(
-                    np.array([0, 0, index.width, index.height], np.float32), (rows, 1)
-                )
+                boxes = np.tile(np.array([0, 0, index.width, index.height], np.float32), (rows, 1))
                 arrays["image"] = handles(str(self.videos[i].path), frames, boxes)
             batches.append(assemble(FRAMES, rows, arrays, wanted))
         table = pa.Table.from_batches(batches, schema=FRAMES).combine_chunks()

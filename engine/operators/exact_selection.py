@@ -1,4 +1,4 @@
-"""ExactSelection: a selection whose bounds on wrong frames hold because every frame is looked at."""
+"""ExactSelection: bounds on wrong frames that hold because every frame is looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames to groups: which frames an aggregate block averages over, and which result row each feeds."""
+"""Which frames an aggregate block averages over, and which result row each feeds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def frames_sql(source: Source, rows: str) -> str:
 
 
 def frame_groups(
-    runtime: Runtime, scan: FrameScan, prefix: str, source: Source, keys: tuple[Key, ...],
+    runtime: Runtime,
+    scan: FrameScan,
+    prefix: str,
+    source: Source,
+    keys: tuple[Key, ...],
     inputs: dict[str, ArrowStream],
 ) -> FrameGroups:
     """Return the block's frames, grouped by its keys, in order of first appearance.

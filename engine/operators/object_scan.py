@@ -27,8 +27,9 @@ def object_scan(node: ObjectScan, runtime: Runtime) -> ArrowStream:
         return ProducedStream(OBJECTS, lambda: iter(()), runtime.context)
     positions = runtime.positions(node.table, node.conjuncts)
     table = runtime.tables[node.table]
-    return ProducedStream(OBJECTS, lambda: _batches(node, table, positions, runtime),
-                          runtime.context)
+    return ProducedStream(
+        OBJECTS, lambda: _batches(node, table, positions, runtime), runtime.context
+    )
 
 
 def _batches(

@@ -54,8 +54,10 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
             return _answer(node, runtime, kept, groups)
     facts = table.facts()
     observe = _Observer(node, runtime, table, inputs)
-    known = table.processed()[groups.positions] if observe.detects else np.zeros(
-        len(groups.positions), np.bool_
+    known = (
+        table.processed()[groups.positions]
+        if observe.detects
+        else np.zeros(len(groups.positions), np.bool_)
     )
     known_values = observe(groups.positions[known])
     run = SamplingRun(
@@ -74,9 +76,7 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     return _answer(node, runtime, intervals, groups)
 
 
-def _sample(
-    node: SampleAggregate, runtime: Runtime, run: SamplingRun, observe: _Observer
-) -> None:
+def _sample(node: SampleAggregate, runtime: Runtime, run: SamplingRun, observe: _Observer) -> None:
     """Observe batch after batch until the run is finished or its time is up."""
     context, tolerance = runtime.context, node.tolerance
     begun = time.perf_counter()
@@ -118,8 +118,7 @@ def _tell(runtime: Runtime, run: SamplingRun) -> None:
     total = done + run.remaining()
     if len(intervals) == 1:
         only = intervals[0]
-        context.advance("sample", done, total, estimate=only.estimate, low=only.low,
-                        high=only.high)
+        context.advance("sample", done, total, estimate=only.estimate, low=only.low, high=only.high)
     else:
         context.advance("sample", done, total)
 
@@ -128,7 +127,10 @@ class _Observer:
     """Looks at frames: detects what is not stored, then lets DuckDB aggregate each frame."""
 
     def __init__(
-        self, node: SampleAggregate, runtime: Runtime, table: LiveTable,
+        self,
+        node: SampleAggregate,
+        runtime: Runtime,
+        table: LiveTable,
         inputs: dict[str, ArrowStream],
     ) -> None:
         self._node = node
@@ -139,9 +141,7 @@ class _Observer:
         self._name = runtime.fresh_name()
         where = " AND ".join(f"({c.text})" for c in node.predicates)
         source = node.source.sql.replace("{rows}", self._name)
-        listed = ", ".join(
-            f"({sql})::DOUBLE" for a in node.aggregates for sql in per_frame(a)
-        )
+        listed = ", ".join(f"({sql})::DOUBLE" for a in node.aggregates for sql in per_frame(a))
         self.width = sum(len(per_frame(a)) for a in node.aggregates)
         self._sql = (
             f"{node.prefix}SELECT video, frame, {listed} FROM {source}"
@@ -196,8 +196,12 @@ def per_frame(aggregate: Aggregate) -> tuple[str, ...]:
 
 
 def _frame_groups(
-    node: SampleAggregate, groups: FrameGroups, facts: VideoTable, known: npt.NDArray[np.bool_],
-    known_values: Values, table: LiveTable,
+    node: SampleAggregate,
+    groups: FrameGroups,
+    facts: VideoTable,
+    known: npt.NDArray[np.bool_],
+    known_values: Values,
+    table: LiveTable,
 ) -> list[FrameGroup]:
     order = np.argsort(groups.group, kind="stable")
     edges = np.searchsorted(groups.group[order], np.arange(groups.count + 1))
@@ -228,11 +232,20 @@ def _targets(
     for aggregate in node.aggregates:
         scale = 1.0 if aggregate.kind == "fcount" else float(max(frames, 1))
         if aggregate.kind in ("fcount", "count_star", "count"):
-            found.append(MeanTarget(upper=count, integer=True, column=column, scale=scale,
-                                    epsilon=tolerance.epsilon, relative=tolerance.relative))
+            found.append(
+                MeanTarget(
+                    upper=count,
+                    integer=True,
+                    column=column,
+                    scale=scale,
+                    epsilon=tolerance.epsilon,
+                    relative=tolerance.relative,
+                )
+            )
         else:
-            low, high = bounds_of(aggregate.argument, tolerance.low, tolerance.high, facts,
-                                  aggregate.span)
+            low, high = bounds_of(
+                aggregate.argument, tolerance.low, tolerance.high, facts, aggregate.span
+            )
             if aggregate.kind == "sum":
                 found.append(
                     MeanTarget(upper=max(0.0, count * high), lower=min(0.0, count * low),
@@ -270,9 +283,7 @@ def costs_of(table: LiveTable, facts: VideoTable, *, detects: bool) -> Costs:
         return seconds
 
     decode_or_free: Callable[[Positions], float] = decode if detects else lambda _: 0.0
-    return Costs(
-        detect=profile.detect_frame if detects else 1e-5, decode=decode_or_free
-    )
+    return Costs(detect=profile.detect_frame if detects else 1e-5, decode=decode_or_free)
 
 
 def _empty(node: SampleAggregate, runtime: Runtime) -> pa.Table:
@@ -280,9 +291,11 @@ def _empty(node: SampleAggregate, runtime: Runtime) -> pa.Table:
     keys = "".join(f"({k.text}) AS {k.column}, " for k in node.keys)
     name = runtime.fresh_name()
     calls = ", ".join(f"0.0::DOUBLE AS {a.column}" for a in node.aggregates)
-    source = f"{name} AS \"{node.source.levels[-1][0]}\""
-    return runtime.query(f"{node.prefix}SELECT {keys}{calls} FROM {source}",
-                         {**runtime.materialised(node.inputs), name: index})
+    source = f'{name} AS "{node.source.levels[-1][0]}"'
+    return runtime.query(
+        f"{node.prefix}SELECT {keys}{calls} FROM {source}",
+        {**runtime.materialised(node.inputs), name: index},
+    )
 
 
 def _answer(
@@ -318,8 +331,9 @@ def _answer(
         only = intervals[0]
         report.estimate, report.low, report.high = only.estimate, only.low, only.high
     if not all(i.target_met for i in intervals):
-        context.notice("the error asked for was not reached: the interval says what was",
-                       severity="WARNING")
+        context.notice(
+            "the error asked for was not reached: the interval says what was", severity="WARNING"
+        )
     clipped = max((i for i in intervals), key=lambda i: i.clipped_bound, default=None)
     if clipped is not None and clipped.clipped:
         context.notice(

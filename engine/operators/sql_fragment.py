@@ -8,5 +8,5 @@ from foveal.planner.physical import SqlFragment
 
 
 def sql_fragment(node: SqlFragment, runtime: Runtime) -> ArrowStream:
-    """Return the fragment's rows. Blocking: the session's connection runs one fragment at a time."""
+    """Return the fragment's rows; blocking, for a connection runs one fragment at a time."""
     return runtime.query(node.text, runtime.materialised(node.inputs))

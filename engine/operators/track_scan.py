@@ -24,14 +24,24 @@ def track_scan(node: TrackScan, runtime: Runtime) -> ArrowStream:
     def batches() -> Iterator[pa.RecordBatch]:
         for i in range(len(table.videos)):
             stored, ids = track_ids(table, i, runtime.context)
-            yield _tracks_of(node, table.videos[i].name, table.videos[i].index.ts,
-                             table.info.classes, stored, ids)
+            yield _tracks_of(
+                node,
+                table.videos[i].name,
+                table.videos[i].index.ts,
+                table.info.classes,
+                stored,
+                ids,
+            )
 
     return ProducedStream(TRACKS, batches, runtime.context)
 
 
 def _tracks_of(
-    node: TrackScan, video: str, ts: np.ndarray, classes: tuple[str, ...], stored: pa.Table,
+    node: TrackScan,
+    video: str,
+    ts: np.ndarray,
+    classes: tuple[str, ...],
+    stored: pa.Table,
     ids: np.ndarray,
 ) -> pa.RecordBatch:
     numbers = stored.column("frame").to_numpy()
@@ -53,7 +63,7 @@ def _tracks_of(
         {
             "video": constant(video, count),
             "trackid": pa.array(np.arange(1, count + 1), pa.int64()),
-            "class": pa.array(classes, pa.string()).take(pa.array(label)),
+            "class": pa.array(classes, pa.string()).take(pa.array(label, pa.int64())),
             "first_frame": pa.array(first, pa.int64()),
             "last_frame": pa.array(last, pa.int64()),
             "first_ts": pa.array(ts[first] if count else np.zeros(0), pa.float64()),

@@ -6,6 +6,9 @@ interval into a decision or lose it, and is refused with the exact rewrite as hi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 from sqlglot import exp
 
 from foveal.errors import NotSupportedError, Span
@@ -17,10 +20,14 @@ _HINT = (
 )
 
 
+Taint = Callable[[exp.Expr], "exp.Expr | None"]
+"""Finds an approximate value inside an expression."""
+
+
 class Approximation:
     """Follows approximate columns from the blocks that make them to the top of the statement."""
 
-    def __init__(self, tree: exp.Expression, base: int, blocks: dict[int, Span]) -> None:
+    def __init__(self, tree: exp.Expr, base: int, blocks: dict[int, Span]) -> None:
         """Take the tree, its offset in the statement, and the approximate SELECTs by id."""
         self.tree = tree
         self.base = base
@@ -36,7 +43,7 @@ class Approximation:
         if self.blocks:
             self._visit(self.tree)
 
-    def _visit(self, node: exp.Expression) -> frozenset[str]:
+    def _visit(self, node: exp.Expr) -> frozenset[str]:
         """Return the names of the query's approximate output columns."""
         if isinstance(node, exp.Subquery):
             return self._visit(node.this)
@@ -56,8 +63,8 @@ class Approximation:
             names |= self._visit(select)
         return names
 
-    def _top_queries(self, node: exp.Expression) -> list[exp.Expression]:
-        found: list[exp.Expression] = []
+    def _top_queries(self, node: exp.Expr) -> list[exp.Expr]:
+        found: list[exp.Expr] = []
         for child in node.iter_expressions():
             if isinstance(child, exp.Select | exp.SetOperation):
                 found.append(child)
@@ -76,17 +83,17 @@ class Approximation:
                 found.add(mine)
         return frozenset(found | ({"*"} if "*" in right else set()))
 
-    def _visit_ctes(self, node: exp.Expression) -> None:
+    def _visit_ctes(self, node: exp.Expr) -> None:
         held = node.args.get("with_") or node.args.get("with")
         if held is not None:
             for cte in held.expressions:
                 self._columns[id(cte)] = self._rename(cte, self._visit(cte.this), cte.this)
 
-    def _rename(
-        self, holder: exp.Expression, names: frozenset[str], query: exp.Expression
-    ) -> frozenset[str]:
-        alias = holder.args.get("alias")
-        listed = [c.name.lower() for c in (alias.args.get("columns") or [])] if alias else []
+    def _rename(self, holder: exp.Expr, names: frozenset[str], query: exp.Expr) -> frozenset[str]:
+        alias = cast("Any", holder.args.get("alias"))
+        listed: list[str] = (
+            [c.name.lower() for c in (alias.args.get("columns") or [])] if alias else []
+        )
         if not listed or not names:
             return names
         inner = [e.alias_or_name.lower() for e in getattr(query, "selects", [])]
@@ -104,7 +111,7 @@ class Approximation:
         if not approximate and not scalar:
             return frozenset()
 
-        def tainted(node: exp.Expression) -> exp.Expression | None:
+        def tainted(node: exp.Expr) -> exp.Expr | None:
             for part in node.walk():
                 if id(part) in scalar:
                     return part
@@ -119,8 +126,9 @@ class Approximation:
             ("where", "WHERE"), ("having", "HAVING"), ("qualify", "QUALIFY"),
             ("group", "GROUP BY"), ("joins", "a join condition"),
         ):  # fmt: skip
-            held = select.args.get(key)
-            for part in held if isinstance(held, list) else [held]:
+            held = cast("Any", select.args.get(key))
+            parts: list[Any] = held if isinstance(held, list) else [held]
+            for part in parts:
                 condition = part.args.get("on") if isinstance(part, exp.Join) else part
                 bad = tainted(condition) if condition is not None else None
                 if isinstance(part, exp.Join):
@@ -144,7 +152,7 @@ class Approximation:
             bad = tainted(item)
             if bad is None:
                 continue
-            if not self._affine(item, lambda n: tainted(n) is not None, scalar):
+            if not self._affine(item, tainted, scalar):
                 raise self._refused(bad, "a function, an aggregate or a comparison")
             out.add(item.alias_or_name.lower() or "*")
         if order is not None and select.args.get("limit") is not None and out:
@@ -160,7 +168,7 @@ class Approximation:
     def _block(self, select: exp.Select) -> frozenset[str]:
         """Check a block that makes approximate values; every aggregate in it is one."""
 
-        def tainted(node: exp.Expression) -> exp.Expression | None:
+        def tainted(node: exp.Expr) -> exp.Expr | None:
             for part in node.walk():
                 call = isinstance(part, exp.AggFunc) or (
                     isinstance(part, exp.Anonymous) and str(part.this).lower() == "fcount"
@@ -180,7 +188,7 @@ class Approximation:
             bad = tainted(item)
             if bad is None:
                 continue
-            if not self._affine(item, lambda n: tainted(n) is not None, {}):
+            if not self._affine(item, tainted, {}):
                 raise self._refused(bad, "a function, an aggregate or a comparison")
             out.add(item.alias_or_name.lower() or "*")
         order, limit = select.args.get("order"), select.args.get("limit")
@@ -235,9 +243,10 @@ class Approximation:
                     found[id(holder)] = True
         return found
 
-    def _affine(self, node: exp.Expression, tainted: object, scalar: dict[int, bool]) -> bool:
-        is_tainted = tainted  # a predicate on expressions
-        assert callable(is_tainted)
+    def _affine(self, node: exp.Expr, tainted: Taint, scalar: dict[int, bool]) -> bool:
+        def is_tainted(part: exp.Expr) -> bool:
+            return tainted(part) is not None
+
         if id(node) in scalar or not is_tainted(node):
             return True
         if isinstance(node, exp.Alias | exp.Paren | exp.Neg | exp.Subquery):
@@ -263,12 +272,10 @@ class Approximation:
             isinstance(node, exp.Anonymous) and str(node.this).lower() == "fcount"
         )
 
-    def _refused(self, node: exp.Expression, what: str) -> NotSupportedError:
+    def _refused(self, node: exp.Expr, what: str) -> NotSupportedError:
         span = None
         for part in node.walk():
-            if isinstance(part, exp.Identifier):
-                span = identifier_span(part, self.base)
-            elif isinstance(part, exp.Anonymous | exp.AggFunc):
+            if isinstance(part, exp.Identifier) or isinstance(part, exp.Anonymous | exp.AggFunc):
                 span = identifier_span(part, self.base)
             if span is not None:
                 break

@@ -106,9 +106,7 @@ class _Binder:
             self._own(i)
         Approximation(self.query.tree, self.query.query.start, self.approximate).check()
         mapped = apply(self.query.blanked, self.edits)
-        plan: Logical = Fragment(
-            mapped.text, tuple(i for _, i in self.inputs), self.query.kind
-        )
+        plan: Logical = Fragment(mapped.text, tuple(i for _, i in self.inputs), self.query.kind)
         for fnr, fpr, confidence in self.selections:
             plan = Selection(plan, fnr, fpr, confidence)
         return Bound(plan, mapped, bool(self.approximate), tuple(self.notices))
@@ -162,8 +160,10 @@ class _Binder:
         if conjuncts and ref.relation != "tracks":
             node = Filter(node, conjuncts)
         columns = used_columns(self.query, ref)
-        if ref.relation == "objects" and len(columns) == len(RELATION_COLUMNS["objects"]) - 1 and (
-            "trackid" not in columns
+        if (
+            ref.relation == "objects"
+            and len(columns) == len(RELATION_COLUMNS["objects"]) - 1
+            and ("trackid" not in columns)
         ):
             notice = "trackid is NULL: a star does not compute tracks, name trackid to have them"
             self.notices = [notice]
@@ -190,7 +190,8 @@ class _Binder:
         if select.args.get("laterals"):
             return ()
         return tuple(
-            c for c in self._conjuncts(select, ref.alias, ref.relation, single=not joins)
+            c
+            for c in self._conjuncts(select, ref.alias, ref.relation, single=not joins)
             if c.columns and c.frame_only and c.pure
         )
 
@@ -239,7 +240,11 @@ class _Binder:
             text = self._render(span).strip()
             out.append(
                 Conjunct(
-                    text, alias, columns, not (nested or parameter or foreign or volatile), span,
+                    text,
+                    alias,
+                    columns,
+                    not (nested or parameter or foreign or volatile),
+                    span,
                     " ".join(self.query.text[span.start : span.end].split()),
                 )
             )
@@ -262,7 +267,9 @@ class _Binder:
                 continue
             if block_rules.enclosing_select(column) is not ref.select:
                 continue
-            if column.table.lower() not in ((ref.alias.lower(), "") if alone else (ref.alias.lower(),)):
+            if column.table.lower() not in (
+                (ref.alias.lower(), "") if alone else (ref.alias.lower(),)
+            ):
                 continue
             for value in others:
                 if isinstance(value, exp.Literal) and value.is_string and value.name not in known:
@@ -302,8 +309,10 @@ class _Binder:
         clauses = block.clauses
         if clauses.fnr is not None or clauses.fpr is not None:
             self._own_selection(block, bool(counts))
-        aggregate = bool(counts) or clauses.error is not None or (
-            clauses.budget is not None and clauses.gap is None and self._aggregates(index)
+        aggregate = (
+            bool(counts)
+            or clauses.error is not None
+            or (clauses.budget is not None and clauses.gap is None and self._aggregates(index))
         )
         if clauses.gap is not None:
             if counts or clauses.error is not None:
@@ -316,9 +325,7 @@ class _Binder:
         elif aggregate:
             self._own_aggregate(index, block, counts)
         elif clauses.bounds is not None:
-            raise ProgrammingError(
-                "BOUNDS needs ERROR WITHIN beside it", span=clauses.bounds.span
-            )
+            raise ProgrammingError("BOUNDS needs ERROR WITHIN beside it", span=clauses.bounds.span)
         elif clauses.budget is not None:
             self._own_budget(block)
 
@@ -435,7 +442,7 @@ class _Binder:
         if not set(visible_ctes(select)) & words:
             return "", []
         base = self.query.query.start
-        node: exp.Expression | None = select
+        node: exp.Expr | None = select
         clauses: list[Span] = []
         while node is not None:
             held = node.args.get("with_") or node.args.get("with")
@@ -451,7 +458,7 @@ class _Binder:
         inputs = [i for s, i in self.inputs if _inside(s, span)]
         return self._render(span) + " ", inputs
 
-    def _with_span(self, held: exp.Expression, base: int) -> Span | None:
+    def _with_span(self, held: exp.Expr, base: int) -> Span | None:
         first = identifier_span(held.expressions[0].args["alias"].this, base)
         end = self._end_of_cte(held.expressions[-1], base)
         if first is None or end is None:
@@ -524,12 +531,8 @@ class _Binder:
         base_ref = base.ref
         base_name = self._input_name(base_ref)
         prefix, carried = self._with_clause(block, select)
-        others = tuple(
-            i for i in [*self._take_inputs(block.span), *carried] if i.name != base_name
-        )
-        frame_conjuncts = tuple(
-            c for _, cs in source.levels for c in cs if c.columns and c.pure
-        )
+        others = tuple(i for i in [*self._take_inputs(block.span), *carried] if i.name != base_name)
+        frame_conjuncts = tuple(c for _, cs in source.levels for c in cs if c.columns and c.pure)
         columns = tuple(
             dict.fromkeys(["video", "frame", "ts", *used_columns(self.query, base_ref)])
         )
@@ -645,7 +648,9 @@ class _Binder:
             text = str(given)
         if not text.isdigit():
             raise NotSupportedError(
-                f"{what} before GAP must be a whole number", span=span, hint="write LIMIT 10 GAP 300"
+                f"{what} before GAP must be a whole number",
+                span=span,
+                hint="write LIMIT 10 GAP 300",
             )
         return int(text)
 
@@ -654,7 +659,7 @@ def _inside(span: Span, area: Span) -> bool:
     return area.start <= span.start and span.end <= area.end
 
 
-def _in_cte_name(node: exp.Expression, select: exp.Select) -> bool:
+def _in_cte_name(node: exp.Expr, select: exp.Select) -> bool:
     parent = node.parent
     while parent is not None and parent is not select:
         if isinstance(parent, exp.With | exp.CTE):
@@ -663,7 +668,7 @@ def _in_cte_name(node: exp.Expression, select: exp.Select) -> bool:
     return False
 
 
-def _flatten_and(node: exp.Expression) -> list[exp.Expression]:
+def _flatten_and(node: exp.Expr) -> list[exp.Expr]:
     if isinstance(node, exp.And):
         return [*_flatten_and(node.left), *_flatten_and(node.right)]
     return [node]

@@ -21,14 +21,7 @@ from foveal.planner.parse.statement import Block, Query, Token
 from foveal.planner.text import Edit, apply, quote
 
 AGGREGATES = frozenset(
-    """any_value approx_count_distinct approx_quantile approx_top_k arbitrary arg_max arg_max_null
-    arg_min arg_min_null argmax argmin array_agg avg bit_and bit_or bit_xor bitstring_agg bool_and
-    bool_or corr count count_if countif count_star covar_pop covar_samp entropy favg fcount first
-    fsum geomean geometric_mean group_concat histogram kahan_sum kurtosis kurtosis_pop last list
-    listagg mad max max_by mean median min min_by mode product quantile quantile_cont quantile_disc
-    regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
-    reservoir_quantile sem skewness stddev stddev_pop stddev_samp string_agg sum sum_no_overflow
-    sumkahan var_pop var_samp variance""".split()
+    ["any_value", "approx_count_distinct", "approx_quantile", "approx_top_k", "arbitrary", "arg_max", "arg_max_null", "arg_min", "arg_min_null", "argmax", "argmin", "array_agg", "avg", "bit_and", "bit_or", "bit_xor", "bitstring_agg", "bool_and", "bool_or", "corr", "count", "count_if", "countif", "count_star", "covar_pop", "covar_samp", "entropy", "favg", "fcount", "first", "fsum", "geomean", "geometric_mean", "group_concat", "histogram", "kahan_sum", "kurtosis", "kurtosis_pop", "last", "list", "listagg", "mad", "max", "max_by", "mean", "median", "min", "min_by", "mode", "product", "quantile", "quantile_cont", "quantile_disc", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy", "reservoir_quantile", "sem", "skewness", "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "sum_no_overflow", "sumkahan", "var_pop", "var_samp", "variance"]
 )
 """DuckDB's aggregate functions, and FCOUNT."""
 
@@ -38,7 +31,7 @@ SAMPLED_KINDS = ("fcount", "count_star", "count", "sum", "avg")
 Render = Callable[[Span], str]
 
 
-def from_clause(select: exp.Select) -> exp.Expression | None:
+def from_clause(select: exp.Select) -> exp.Expr | None:
     """Return the thing after FROM, or None."""
     held = select.args.get("from_") or select.args.get("from")
     return held.this if held is not None else None
@@ -128,7 +121,7 @@ def _recursive(cte: exp.CTE) -> bool:
 
 
 def _through(
-    inner: exp.Expression,
+    inner: exp.Expr,
     alias: str,
     query: Query,
     refs: tuple[Reference, ...],
@@ -173,7 +166,7 @@ def source_of(base: Base, own: tuple[Conjunct, ...]) -> Source:
     return Source(base.sql, tuple(levels))
 
 
-def mixes_frames_and_objects(node: exp.Expression, alias: str, relation: str) -> bool:
+def mixes_frames_and_objects(node: exp.Expr, alias: str, relation: str) -> bool:
     """Whether an OR has a branch that speaks of frames only and one that speaks of objects."""
     for either in node.find_all(exp.Or):
         branches = [relation_columns(b, alias, relation) for b in either.flatten()]
@@ -183,7 +176,7 @@ def mixes_frames_and_objects(node: exp.Expression, alias: str, relation: str) ->
     return False
 
 
-def relation_columns(node: exp.Expression, alias: str, relation: str) -> frozenset[str]:
+def relation_columns(node: exp.Expr, alias: str, relation: str) -> frozenset[str]:
     """Return the relation's columns that an expression reads (names inside sub-queries count)."""
     known = set(RELATION_COLUMNS[relation])
     return frozenset(
@@ -226,8 +219,10 @@ class BlockText:
         while i < len(tokens):
             token = tokens[i]
             called = i + 1 < len(tokens) and tokens[i + 1].text == "("
-            if token.text == "(" and i + 1 < len(tokens) and tokens[i + 1].text.lower() in (
-                "select", "from", "with"
+            if (
+                token.text == "("
+                and i + 1 < len(tokens)
+                and tokens[i + 1].text.lower() in ("select", "from", "with")
             ):
                 i = close_of(tokens, i) + 1  # a sub-query's aggregates are its own
                 continue
@@ -333,7 +328,7 @@ class BlockText:
                         return self._expression(i)
         return span
 
-    def _items(self) -> list[exp.Expression]:
+    def _items(self) -> list[exp.Expr]:
         items = list(self.select.expressions)
         return items if len(items) == len(self.block.items) else []
 
@@ -361,8 +356,10 @@ class BlockText:
                     run = tokens[i:j]
                     if self._normal(run) != wanted:
                         continue
-                    if i and tokens[i - 1].text == "." or (
-                        i and tokens[i - 1].text.lower() == "as"
+                    if (
+                        (i
+                        and tokens[i - 1].text == ".")
+                        or (i and tokens[i - 1].text.lower() == "as")
                     ):
                         continue
                     if j < len(tokens) and tokens[j].text in (".", "(", ":"):
@@ -453,8 +450,10 @@ class BlockText:
             i = 0
             while i < len(tokens):
                 token = tokens[i]
-                if token.text == "(" and i + 1 < len(tokens) and tokens[i + 1].text.lower() in (
-                    "select", "from", "with"
+                if (
+                    token.text == "("
+                    and i + 1 < len(tokens)
+                    and tokens[i + 1].text.lower() in ("select", "from", "with")
                 ):
                     i = close_of(tokens, i) + 1
                     continue

@@ -15,16 +15,17 @@ from foveal.planner.parse.statement import Query, Token
 from foveal.planner.protocols import StoredText
 from foveal.planner.text import Edit, Mapped, apply, quote
 
-_TABLE_POSITION = frozenset({"from", "join", ",", "using", "into", "summarize", "describe", "pivot"})
+_TABLE_POSITION = frozenset(
+    {"from", "join", ",", "using", "into", "summarize", "describe", "pivot"}
+)
 _AFTER_NAME = frozenset(
-    "where group having window qualify order limit offset union intersect except on using join "
-    "left right full inner cross natural semi anti asof positional select tablesample at error fnr "
-    "fpr gap budget bounds set when pivot unpivot outer lateral".split()
+    ["where", "group", "having", "window", "qualify", "order", "limit", "offset", "union", "intersect", "except", "on", "using", "join", "left", "right", "full", "inner", "cross", "natural", "semi", "anti", "asof", "positional", "select", "tablesample", "at", "error", "fnr", "fpr", "gap", "budget", "bounds", "set", "when", "pivot", "unpivot", "outer", "lateral"]
 )
 
 
-def expand(query: Query, stored: Mapping[str, StoredText],
-           functions: Mapping[str, StoredText]) -> Mapped | None:
+def expand(
+    query: Query, stored: Mapping[str, StoredText], functions: Mapping[str, StoredText]
+) -> Mapped | None:
     """Return the text with one layer of views and macros written out, or None if there is none.
 
     Raises:
@@ -81,7 +82,7 @@ def keep_names(query: Query, edits: list[Edit]) -> list[Edit]:
                 and _ends_with_name(query, item, s.expressions[i].alias)
                 for s in selects
             )
-            if not aliased and not block.group_by == item:
+            if not aliased and block.group_by != item:
                 at = item.start + len(query.text[item.start : item.end].rstrip())
                 added.append(Edit(Span(at, at), f" AS {quote(source)}"))
     return added
@@ -91,8 +92,10 @@ def _ends_with_name(query: Query, item: Span, name: str) -> bool:
     tokens = [t for t in query.tokens if item.start <= t.start and t.end <= item.end]
     if len(tokens) > 1 and tokens[1].text == ":":
         return True
-    return bool(tokens) and tokens[-1].kind in ("word", "quoted") and (
-        tokens[-1].name.lower() == name.lower()
+    return (
+        bool(tokens)
+        and tokens[-1].kind in ("word", "quoted")
+        and (tokens[-1].name.lower() == name.lower())
     )
 
 
@@ -115,8 +118,10 @@ def _in_table_position(tokens: list[Token], i: int) -> bool:
             depth -= text == "("
             if depth < 0:
                 return False
-            if depth == 0 and token.kind == "word" and text in (
-                "from", "select", "where", "by", "having", "set", "values", "join"
+            if (
+                depth == 0
+                and token.kind == "word"
+                and text in ("from", "select", "where", "by", "having", "set", "values", "join")
             ):
                 return text in ("from", "join")
         return False

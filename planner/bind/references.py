@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from sqlglot import exp
 
@@ -33,7 +34,7 @@ class Reference:
     node: exp.Table
 
 
-def identifier_span(node: exp.Expression | None, base: int) -> Span | None:
+def identifier_span(node: exp.Expr | None, base: int) -> Span | None:
     """Return where an identifier stands in the statement, or None if sqlglot lost it."""
     if node is None:
         return None
@@ -43,10 +44,10 @@ def identifier_span(node: exp.Expression | None, base: int) -> Span | None:
     return Span(base + int(meta["start"]), base + int(meta["end"]) + 1)
 
 
-def visible_ctes(node: exp.Expression) -> dict[str, exp.CTE]:
+def visible_ctes(node: exp.Expr) -> dict[str, exp.CTE]:
     """Return the common table expressions that `node` can see, by folded name, nearest first."""
     found: dict[str, exp.CTE] = {}
-    child: exp.Expression = node
+    child: exp.Expr = node
     parent = node.parent
     while parent is not None:
         ctes: list[exp.CTE] = []
@@ -64,7 +65,7 @@ def visible_ctes(node: exp.Expression) -> dict[str, exp.CTE]:
     return found
 
 
-def enclosing_select(node: exp.Expression) -> exp.Select | None:
+def enclosing_select(node: exp.Expr) -> exp.Select | None:
     """Return the nearest SELECT above `node`."""
     parent = node.parent
     while parent is not None and not isinstance(parent, exp.Select):
@@ -109,14 +110,17 @@ def _references(query: Query, snapshot: Snapshot) -> Iterator[Reference | None]:
         alias = node.alias
         select = enclosing_select(node)
 
-        def reference(relation: str, table: str) -> Reference:
-            return Reference(
-                relation, table, alias or node.name, bool(alias), span, select, node  # noqa: B023
-            )
-
+        made = partial(
+            Reference,
+            alias=alias or node.name,
+            has_alias=bool(alias),
+            span=span,
+            select=select,
+            node=node,
+        )
         if not db or (db == "main" and name in snapshot.video_tables):
             if name in snapshot.video_tables and (db or name not in visible_ctes(node)):
-                yield reference("objects", name)
+                yield made("objects", name)
         elif db in snapshot.video_tables:
             if name not in ("frames", "tracks"):
                 raise ProgrammingError(
@@ -126,7 +130,7 @@ def _references(query: Query, snapshot: Snapshot) -> Iterator[Reference | None]:
                     hint=did_you_mean(name, ("frames", "tracks"))
                     or f"there are {db}, {db}.frames and {db}.tracks",
                 )
-            yield reference(name, db)
+            yield made(name, db)
         elif db == "foveal" and "foveal" not in snapshot.schemas:
             if name not in snapshot.system_tables:
                 raise ProgrammingError(
@@ -136,7 +140,7 @@ def _references(query: Query, snapshot: Snapshot) -> Iterator[Reference | None]:
                     hint=did_you_mean(name, snapshot.system_tables)
                     or "there are " + ", ".join(sorted(snapshot.system_tables)),
                 )
-            yield reference("system", name)
+            yield made("system", name)
 
 
 def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
@@ -151,7 +155,8 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
     names = [t.name.lower() for t in query.tokens if t.kind in ("word", "quoted")]
     excluded: list[str] = []
     every = query.kind in ("summarize", "pivot") or any(
-        t.kind == "word" and t.text.lower() in ("natural", "columns", "pivot", "unpivot", "summarize")
+        t.kind == "word"
+        and t.text.lower() in ("natural", "columns", "pivot", "unpivot", "summarize")
         for t in query.tokens
     )
     every = every or any(t.kind == "op" and t.text == "#" for t in query.tokens)
@@ -166,7 +171,9 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
                 continue
         elif not _reaches(star, ref):
             continue
-        dropped = [e.name.lower() for e in star.args.get("except_") or star.args.get("except") or ()]
+        dropped = [
+            e.name.lower() for e in star.args.get("except_") or star.args.get("except") or ()
+        ]
         excluded.extend(dropped)
         every = True
     alias = ref.alias.lower()
@@ -181,7 +188,7 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
     return tuple(c for c in columns if c in mentioned)
 
 
-def _reaches(star: exp.Expression, ref: Reference) -> bool:
+def _reaches(star: exp.Expr, ref: Reference) -> bool:
     """Whether an unqualified star can expand to the relation's columns.
 
     It does when the star's SELECT, or one that feeds it, mentions the relation.
@@ -198,4 +205,3 @@ def _reaches(star: exp.Expression, ref: Reference) -> bool:
             if table is ref.node or table.name.lower() in visible_ctes(table):
                 return True
     return False
-

@@ -16,7 +16,9 @@ class Rule(Protocol):
     """One pure rewrite."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The rule's name in traces."""
+        ...
 
     def rewrite(self, node: Logical) -> Logical | None:
         """Return the node rewritten, or None where the rule does not match."""
