@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import numpy as np
+from foveal.connectors.video.table import PacketTable, StreamFacts, timeline, usual_step
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-    from foveal.connectors.video.packets import Ints
     from foveal.connectors.video.stream import Stream
 
     Flags = npt.NDArray[np.bool_]
@@ -21,22 +21,21 @@ VP8's alternate reference frames, and the "not coded" pictures of packed MPEG-4 
 
 
 def skipped_ranges(
-    stream: Stream, *, stamps: Ints, lost: Flags, shown: Flags, sizes: Ints
+    stream: Stream, table: PacketTable, facts: StreamFacts, yields: Flags
 ) -> tuple[tuple[float, float], ...]:
     """Return (first, last) ranges in seconds since the first shown frame, ascending, disjoint.
 
-    `stamps`, `lost` (a picture was due and none came), `shown` and `sizes` (bytes) are per packet.
-    Beside the lost packets, the time that the file's header promises beyond the last packet counts.
+    Lost are the packets from which a picture was due and none came (`yields` bool [P] says which
+    gave one), and the time that the file's header promises beyond the last packet. What was lost
+    before the first shown frame has negative seconds.
     """
-    base = float(stream.stream.time_base or 1)
-    times = np.sort(stamps[shown | lost]) * base
-    steps = np.diff(times)
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    origin = float(stamps[shown].min()) * base
-    hidden = sizes <= _HIDDEN.get(stream.stream.codec_context.codec.canonical_name, -1)
-    ranges = [(t, t + usual) for t in sorted((stamps[lost & ~hidden] * base - origin).tolist())]
-    end = float(times[-1]) - origin + usual
-    promised = _promised_end(stream, packets=int(sizes.shape[0]), usual=usual, origin=origin)
+    lost = table.due & ~yields & (table.size > _HIDDEN.get(facts.codec, -1))
+    times = timeline(table, facts) * facts.tick
+    usual = usual_step(table, facts) * facts.tick
+    origin = float(times[yields].min())
+    ranges = [(t, t + usual) for t in sorted((times[lost] - origin).tolist())]
+    end = float(times[table.due].max()) - origin + usual
+    promised = _promised_end(stream, packets=table.packets, usual=usual, origin=origin)
     if promised is not None and promised > end + 1.5 * usual:
         ranges.append((end, promised))
     merged: list[tuple[float, float]] = []
@@ -53,10 +52,8 @@ def _promised_end(stream: Stream, *, packets: int, usual: float, origin: float) 
     video = stream.stream
     base = float(video.time_base or 1)
     if video.frames > packets:
-        if video.duration:
-            start = (video.start_time or 0) * base
-            return start + video.duration * base - origin
-        return video.frames * usual
+        start = (video.start_time or 0) * base
+        return max(start + (video.duration or 0) * base - origin, video.frames * usual)
     # Matroska keeps each track's length as a tag, written into the head of the file.
     tag = next((v for k, v in video.metadata.items() if k.upper() == "DURATION"), None)
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag.strip("\0 ")) if tag else None

@@ -44,10 +44,13 @@ class PacketIndex(FrameIndex):
     `frame_packet` int64 [N]: the packet that yields the frame.
     `frame_start` int64 [N]: the packet at which decoding must begin for the frame to be exact.
     `packet_place` int64 [P]: what names a packet after a seek, by `place_kind`: its byte position
-    (`pos`), `dts` or `pts`; `none` where nothing does, and then the file is read from its start.
+    (`pos`), `dts` or `pts`, known and unique for every start; `none` where nothing does, and then
+    the file is always read from its first packet.
     `packet_pts`, `packet_dts` int64 [P]: the stamps as stored, `NO_STAMP` where missing.
     `rotation`: degrees by which pictures are turned counter-clockwise (a multiple of 90).
     `decoded_fully`: the index comes from decoding every packet.
+    `proven`: the file is damaged, and a picture is only known to be the same when decoding begins
+    exactly at its `frame_start` (or at packet 0).
     """
 
     frame_packet: Ints
@@ -58,6 +61,7 @@ class PacketIndex(FrameIndex):
     place_kind: str
     rotation: int = 0
     decoded_fully: bool = False
+    proven: bool = False
 
     @property
     def packets(self) -> int:
@@ -70,10 +74,8 @@ class PacketIndex(FrameIndex):
         return self.width * self.height * 3
 
 
-def frame_starts(
-    frame_packet: Ints, start_packets: Ints, start_frames: Ints
-) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """Return for each frame the packet to begin at, and whether the frame is itself a beginning.
+def frame_starts(frame_packet: Ints, start_packets: Ints, start_frames: Ints) -> Ints:
+    """Return for each frame the packet at which decoding must begin.
 
     A frame that is shown before the keyframe which precedes it in the file (a leading picture of
     an open group of pictures) needs the group before; so the start must also be no later in
@@ -84,9 +86,8 @@ def frame_starts(
     while True:
         late = (start_frames[place] > numbers) & (place > 0)
         if not late.any():
-            break
+            return start_packets[place]
         place[late] -= 1
-    return start_packets[place], np.isin(frame_packet, start_packets)
 
 
 def dump(index: PacketIndex) -> bytes:
@@ -101,6 +102,7 @@ def dump(index: PacketIndex) -> bytes:
         "place_kind": index.place_kind,
         "rotation": index.rotation,
         "decoded_fully": index.decoded_fully,
+        "proven": index.proven,
     }
     arrays: dict[str, Any] = {name: getattr(index, name) for name in _ARRAYS}
     buffer = io.BytesIO()
@@ -130,4 +132,5 @@ def load(data: bytes) -> PacketIndex:
         place_kind=str(head["place_kind"]),
         rotation=int(head["rotation"]),
         decoded_fully=bool(head["decoded_fully"]),
+        proven=bool(head["proven"]),
     )

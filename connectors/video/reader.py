@@ -53,7 +53,10 @@ def read_frames(
         began_late = False
         while number not in held:
             cancel()
-            runs_on = fresh and last_out < number and start - stream.next_packet <= SEEK_COST
+            ahead = fresh and last_out < number and start - stream.next_packet <= SEEK_COST
+            runs_on = ahead and (
+                stream.began_at in (0, start) if index.proven else stream.began_at <= start
+            )
             if not runs_on:
                 if start > 0 or stream.next_packet > 0:
                     counters.seeks += 1
@@ -66,11 +69,11 @@ def read_frames(
                 lost = step is None
                 for packet, frame in step or ():
                     counters.frames_decoded += 1
-                    which = int(frame_of_packet[packet]) if packet >= 0 else -1
+                    which = int(frame_of_packet[packet]) if 0 <= packet < index.packets else -1
                     if which < 0:
                         continue
                     last_out = max(last_out, which)
-                    if frame.is_corrupt and stream.began_at > 0:
+                    if frame.is_corrupt and stream.began_at > 0 and not index.proven:
                         continue  # a start that was none: found missing below, begun earlier then
                     if wanted[which]:
                         held[which] = to_rgb(frame)

@@ -69,6 +69,8 @@ class Stream:
         """Ordinal of the packet that `step` feeds next."""
         self.began_at = -1
         """Ordinal at which decoding began, -1 before it did."""
+        self.refused = 0
+        """Packets that the decoder refused so far."""
         self._open()
 
     def _open(self) -> None:
@@ -96,12 +98,15 @@ class Stream:
             self.close()
             raise unreadable(self.path, "the size of its pictures is unknown")
         # Threads neither save work nor, on busy cores, time; and their delay would blur the counts.
+        # dav1d must not have any: it frees opaque fields, which takes the GIL, from its threads.
         self.stream.thread_type = "NONE"
+        context.thread_count = 1
         context.flags |= Flags.copy_opaque
         self._decode: Callable[[Any], list[VideoFrame]] = self.stream.decode  # pyright: ignore[reportUnknownMemberType]
         self._demuxed: Iterator[Any] = self.container.demux(self.stream)
         self._ended = False
         self._untouched = True
+        self._sought: PacketIndex | None = None
 
     def _not_opened(self, error: Exception) -> OperationalError:
         if not self.path.exists():
@@ -154,8 +159,9 @@ class Stream:
         while True:
             try:
                 packet = next(self._demuxed, None)
-            except InvalidDataError:
+            except (InvalidDataError, IndexError):
                 # The demuxer may find its way again; a few tries, then the rest counts as lost.
+                # (IndexError: damage made it see a stream that the file had not announced.)
                 failures += 1
                 if failures > 100:
                     return None
@@ -181,6 +187,8 @@ class Stream:
         Demuxers land where they please; so the packet is recognised by its place in the file, and
         when a seek lands behind it an earlier one is tried, at last the start of the file.
         """
+        if index.proven:
+            self.restart()  # what a demuxer makes of damage depends on what it has read before
         if start > 0 and index.place_kind != "none":
             for stamp in _seek_stamps(index, start):
                 if self._seek(index, start, stamp):
@@ -211,8 +219,11 @@ class Stream:
             place = getattr(packet, index.place_kind)
             if place == wanted:
                 self._pushed_back(packet)
+                self._sought = index
                 return True
-            found = np.flatnonzero(index.packet_place == place) if place is not None else ()
+            if place is None or place < 0:
+                continue  # it begins no unit of the file; a start always does
+            found = np.flatnonzero(index.packet_place == place)
             if len(found) == 0:
                 unmatched += 1
             elif int(found[0]) > start:
@@ -230,6 +241,26 @@ class Stream:
 
         self._demuxed = again()
 
+    def _count(self, packet: Any) -> int:
+        """Return the packet's ordinal, -1 if unknown, and move on.
+
+        From the file's start packets are counted. After a seek some demuxers cut the stream
+        differently, so there the places must agree, or the count follows the places.
+        """
+        index, ordinal = self._sought, self.next_packet
+        if index is not None:
+            place = getattr(packet, index.place_kind)
+            if place is not None and place >= 0:
+                if ordinal >= index.packets or index.packet_place[ordinal] != place:
+                    found = np.flatnonzero(index.packet_place == place)
+                    if len(found) != 1:
+                        return -1
+                    ordinal = int(found[0])
+            elif ordinal >= index.packets:
+                return -1
+        self.next_packet = ordinal + 1
+        return ordinal
+
     def step(self) -> list[tuple[int, VideoFrame]] | None:
         """Feed one packet; return the (packet ordinal, frame) pairs that came out, None at the end.
 
@@ -245,13 +276,13 @@ class Stream:
                 self._ended = True
                 frames = self._decode(None)
             else:
-                ordinal = self.next_packet
-                self.next_packet += 1
+                ordinal = self._count(packet)
                 if packet.size == 0:
                     return []  # an empty packet would read as the end of the stream
                 packet.opaque = ordinal
                 frames = self._decode(packet)
         except FFmpegError as error:
+            self.refused += 1
             _LOG.debug("packet %d of %s: %s", self.next_packet - 1, self.path, error)
             return []
         return [(_ordinal(frame), frame) for frame in frames]
