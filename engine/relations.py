@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Column = pa.Array[Any]
+Column: TypeAlias = "pa.Array[Any]"  # quoted: the stubs alone know it as generic
 
 HANDLE = pa.struct(
     [
