@@ -150,7 +150,9 @@ class _Scan:
         word = upper(self.tokens[i])
         in_clause = draft.part.startswith("clause")
         after_limit = draft.limited and draft.part in ("limit", "offset")
-        clause = opens_clause(self.tokens, i, in_clause=in_clause, after_limit=after_limit)
+        clause = opens_clause(
+            self.tokens, i, in_items=in_items, in_clause=in_clause, after_limit=after_limit
+        )
         part = _PARTS[word](self, i, draft) if word in _PARTS else None
         if clause is not None:
             self._turn(draft, i, f"clause {clause}", i)

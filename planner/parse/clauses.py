@@ -1,4 +1,4 @@
-"""A block's clause runs → its `Clauses`: numbers read and checked, percentages made fractions."""
+"""A block's clause runs → its `Clauses`: every number read, and checked against its range."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from foveal.planner.parse.grammar import Node
 
 
+_BEFORE = "; tables, aliases and conditions come before it"
 _SECONDS = {"MILLISECOND": 0.001, "SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86400.0}
 
 
@@ -82,7 +83,7 @@ def parse_clauses(
     """
     found: dict[str, tuple[Span, _Reader]] = {}
     for key, start, end in runs:
-        node = read(key.lower(), tokens, start, end, FORMS[key])
+        node = read(key.lower(), tokens, start, end, FORMS[key], _BEFORE)
         span = Span(tokens[start].start, tokens[end - 1].end)
         if key in found:
             raise ProgrammingError(
@@ -139,38 +140,35 @@ class _Reader:
 
 def _error(clause: _Reader) -> ErrorBound:
     value, place = clause.number()
-    percent = clause.percent()
-    if not isinstance(value, Parameter):
-        if value <= 0:
-            raise _refused("ERROR WITHIN needs a number above 0", place, "for an exact answer "
-                           "leave the clause out")  # fmt: skip
-        value = value / 100 if percent else value
-    return ErrorBound(value, percent, clause.span)
+    if not isinstance(value, Parameter) and value <= 0:
+        raise _refused(
+            "ERROR WITHIN needs a number above 0", place, "for an exact answer leave the clause out"
+        )
+    return ErrorBound(value, clause.percent(), clause.span)
 
 
 def _rate(kind: str, clause: _Reader) -> RateBound:
     value, place = clause.number()
     percent = clause.percent()
-    if isinstance(value, Parameter):
-        return RateBound(kind, value, percent, clause.span)
-    value = value / 100 if percent else value
-    if not 0 < value < 1:
-        hint = f"write {kind.upper()} WITHIN 0.05 or {kind.upper()} WITHIN 5%"
-        raise _refused(f"{kind.upper()} WITHIN needs a rate between 0 and 1", place, hint)
-    return RateBound(kind, value, False, clause.span)
+    if not isinstance(value, Parameter) and not 0 < value < (100 if percent else 1):
+        word = kind.upper()
+        raise _refused(
+            f"{word} WITHIN needs a rate between 0 and 1",
+            place,
+            f"write {word} WITHIN 0.05 or {word} WITHIN 5%",
+        )
+    return RateBound(kind, value, percent, clause.span)
 
 
 def _confidence(clause: _Reader) -> Confidence:
     value, place = clause.number()
     percent = clause.percent()
-    if isinstance(value, Parameter):
-        return Confidence(value, percent, clause.span)
-    fraction = value / 100 if percent or value > 1 else value
-    if not 0 < fraction < 1:
+    # A bare 1 could mean 1% or certainty, and neither is a level that anyone wants.
+    if not isinstance(value, Parameter) and not (0 < value < 100 and (percent or value != 1)):
         raise _refused(
             "AT CONFIDENCE needs a level between 0% and 100%", place, "write AT CONFIDENCE 95%"
         )
-    return Confidence(fraction, False, clause.span)
+    return Confidence(value, percent, clause.span)
 
 
 def _gap(clause: _Reader) -> Gap:
@@ -216,7 +214,17 @@ def _interval_gap(clause: _Reader, interval: Node) -> Gap:
 
 def _budget(clause: _Reader) -> Budget:
     value, place = clause.number()
-    unit = (clause.leaf("BUDGET_UNIT") or "").lower().removesuffix("s") + "s"
+    unit = "calls"
+    seconds = next((leaf for leaf in leaves(clause.node) if leaf.type == "UNIT"), None)
+    if seconds is not None:
+        unit = "seconds"
+        if seconds.upper().removesuffix("S") != "SECOND":
+            start = clause.span.start + (seconds.start_pos or 0)
+            raise ProgrammingError(
+                f'syntax error at or near "{seconds}"',
+                span=Span(start, start + len(seconds)),
+                hint=f"write {FORMS['BUDGET']}",
+            )
     if not isinstance(value, Parameter):
         if value <= 0:
             raise _refused("BUDGET needs a number above 0", place, f"write {FORMS['BUDGET']}")

@@ -33,10 +33,13 @@ def _grammar() -> Lark:
     )
 
 
-def read(rule: str, tokens: Sequence[Token], start: int, end: int, form: str) -> Node:
+def read(
+    rule: str, tokens: Sequence[Token], start: int, end: int, form: str, ended: str = ""
+) -> Node:
     """Return the tree of the tokens `[start, end)` by `rule`; leaves count from the first token.
 
-    `form` is how the clause or statement is written, for the hint.
+    `form` is how the clause or statement is written, for the hint; `ended` is added to the hint
+    where a token stands behind a complete one.
 
     Raises:
         ProgrammingError: 42601, at the first token that does not fit.
@@ -51,8 +54,10 @@ def read(rule: str, tokens: Sequence[Token], start: int, end: int, form: str) ->
         place = base + error.pos_in_stream
     except UnexpectedInput as error:
         # lark gives the end of the input the place of the last token, so its type tells.
-        ended = getattr(getattr(error, "token", None), "type", "") == "$END"
-        place = tokens[end - 1].end if ended else base + (error.pos_in_stream or 0)
+        is_short = getattr(getattr(error, "token", None), "type", "") == "$END"
+        place = tokens[end - 1].end if is_short else base + (error.pos_in_stream or 0)
+        if ended and "$END" in (getattr(error, "accepts", None) or ()):
+            form += ended
     # An open end lies in no token of the run, and is reported at what follows the run.
     index = next((i for i in range(start, end) if place < tokens[i].end), end)
     raise syntax_error(tokens, index, f"write {form}")

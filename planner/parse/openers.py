@@ -36,13 +36,19 @@ def after_number(tokens: Sequence[Token], index: int) -> int | None:
 
 
 def opens_clause(
-    tokens: Sequence[Token], index: int, *, in_clause: bool = False, after_limit: bool = False
+    tokens: Sequence[Token],
+    index: int,
+    *,
+    in_items: bool = False,
+    in_clause: bool = False,
+    after_limit: bool = False,
 ) -> str | None:
     """Return which clause opens at the word `index` (a key of FORMS), or None.
 
     For statements that are ours already, so a malformed rest still opens the clause and is
     reported there. `in_clause`: the words before are a clause of ours, where nothing else may
-    follow. `after_limit`: the words before are a LIMIT's or an OFFSET's.
+    follow. `in_items`: they are a select list, where BOUNDS can be a call behind DISTINCT ON (..).
+    `after_limit`: the words before are a LIMIT's or an OFFSET's.
     """
     word, following = word_at(tokens, index), word_at(tokens, index + 1)
     if not (in_clause or ends_operand(tokens, index - 1)) or not is_keyword(tokens, index):
@@ -55,7 +61,7 @@ def opens_clause(
         return word
     if word == "BUDGET" and (in_clause or after_number(tokens, index + 1) is not None):
         return word
-    if word == "BOUNDS" and (in_clause or _pair_of_numbers(tokens, index + 1)):
+    if word == "BOUNDS" and not in_items and (in_clause or _pair_of_numbers(tokens, index + 1)):
         return word
     return None
 
@@ -65,11 +71,10 @@ def names_clause(tokens: Sequence[Token]) -> bool:
 
     AT CONFIDENCE and BOUNDS come only beside another clause, so they do not count.
     """
-    limited = False
+    limited = any(word_at(tokens, i) == "LIMIT" for i in range(len(tokens)))
     for i, token in enumerate(tokens):
         word = word_at(tokens, i)
-        if word in ("FCOUNT", "LIMIT") or token.kind == "quoted":
-            limited = limited or word == "LIMIT"
+        if word == "FCOUNT" or token.kind == "quoted":
             if is_fcount(tokens, i):
                 return True
         elif not (word in _OPENING_WORDS and ends_operand(tokens, i - 1) and is_keyword(tokens, i)):

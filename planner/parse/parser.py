@@ -30,7 +30,7 @@ from foveal.planner.parse.statement import (
     Token,
 )
 from foveal.planner.parse.tree import parse_tree
-from foveal.planner.parse.wrappers import Wrapped, behind_bracket, unwrap
+from foveal.planner.parse.wrappers import Wrapped, behind_bracket, find_word, unwrap
 
 _EXPLAIN_FORM = "EXPLAIN [VERBOSE | ANALYZE] [(FORMAT JSON)] query"
 
@@ -96,6 +96,9 @@ def _query(text: str, tokens: Sequence[Token], wrapped: Wrapped, prefix: str = "
         blocks = scan_blocks(tokens, start, end, clauses_of, is_query=wrapped.is_query)
     holes = [hole for block in blocks for hole in block.clauses.spans]
     prefix = "FROM " if wrapped.is_name else prefix
+    if wrapped.kind == "pivot":
+        # sqlglot reads no ORDER BY or LIMIT behind PIVOT; they name the result's columns only.
+        end = find_word(tokens, start, frozenset({"ORDER", "LIMIT", "OFFSET"})) or end
     tree = parse_tree(tokens, start, end, span.start, keys, holes, prefix)
     fcounts = tuple(
         Span(tokens[i].start, tokens[i + 3].end) for i in range(len(tokens)) if is_fcount(tokens, i)

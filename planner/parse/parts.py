@@ -103,7 +103,7 @@ def split_conjuncts(tokens: Sequence[Token], start: int, end: int) -> tuple[Span
             cases += 1
         elif cases:
             cases -= word == "END"
-        elif word == "BETWEEN" and ends_operand(tokens, i - 1) and i > start:
+        elif word == "BETWEEN" and _is_between(tokens, start, i):
             betweens += 1
         elif word == "AND" and betweens:
             betweens -= 1
@@ -113,6 +113,12 @@ def split_conjuncts(tokens: Sequence[Token], start: int, end: int) -> tuple[Span
             cuts = []
             break
     return _between(tokens, start, end, cuts)
+
+
+def _is_between(tokens: Sequence[Token], start: int, index: int) -> bool:
+    """Say whether BETWEEN is the operator, not a column of that name."""
+    before = index - 2 if word_at(tokens, index - 1) == "NOT" else index - 1
+    return before >= start and ends_operand(tokens, before)
 
 
 def _top_level(tokens: Sequence[Token], start: int, end: int) -> Iterator[int]:

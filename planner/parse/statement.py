@@ -40,9 +40,9 @@ Number = float | Parameter
 
 @dataclass(frozen=True, slots=True)
 class ErrorBound:
-    """`ERROR WITHIN x [%]`, `relative` with the %: 5% of the answer is the value 0.05.
+    """`ERROR WITHIN x [%]`. `value` is the number as written, above 0.
 
-    A parameter with % counts hundredths; it must be above 0 when it is bound.
+    `relative` (with the %) says that it counts hundredths of the answer: 5% is the value 5.
     """
 
     value: Number
@@ -54,8 +54,8 @@ class ErrorBound:
 class RateBound:
     """`FNR WITHIN x [%]` or `FPR WITHIN x [%]`. `kind` is fnr or fpr.
 
-    A literal is given as a fraction in (0, 1), with `percent` False. A parameter is as the user
-    binds it: `percent` says that it counts hundredths.
+    `value` is the number as written; `percent` says that it counts hundredths. As a fraction it
+    lies in (0, 1).
     """
 
     kind: str
@@ -68,8 +68,8 @@ class RateBound:
 class Confidence:
     """`AT CONFIDENCE x [%]`.
 
-    A literal is given as a fraction in (0, 1), with `percent` False. A parameter is as the user
-    binds it: `percent` says that it counts hundredths; without, above 1 it counts them too.
+    `value` is the number as written; with `percent`, or above 1, it counts hundredths. As a
+    fraction it lies in (0, 1).
     """
 
     value: Number

@@ -16,6 +16,8 @@ from sqlglot.errors import SqlglotError
 
 from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.parse.grammar import syntax_error
+from foveal.planner.parse.openers import FORMS
+from foveal.planner.parse.parts import word_at
 from foveal.planner.parse.statement import Token
 
 ROOTS: tuple[type[exp.Expr], ...] = (
@@ -65,7 +67,10 @@ def parse_tree(
             span=Span(token.start, token.end),
             hint="write it as a SELECT",
         )
-    tree = _restore_parameters(tree, base - len(prefix), keys)
+    labels = {
+        tokens[i].start: tokens[i].text for i in range(start + 1, end) if _is_label(tokens, i)
+    }
+    tree = _restore(tree, base - len(prefix), keys, labels)
     if prefix:
         _shift(tree, -len(prefix))
     return tree
@@ -76,12 +81,15 @@ def _feed(tokens: Sequence[Token], start: int, end: int, base: int, holes: Seque
     skip_to = -1
     parts: list[str] = []
     place = base
-    for token in tokens[start:end]:
+    for i in range(start, end):
+        token = tokens[i]
         skip_to = max(skip_to, inside.get(token.start, -1))
         if token.start < skip_to:
             continue
         parts.append(" " * (token.start - place))
-        parts.append(_stand_in(token))
+        parts.append(
+            "_" * len(token.text) if i > start and _is_label(tokens, i) else _stand_in(token)
+        )
         place = token.end
     return "".join(parts)
 
@@ -101,23 +109,30 @@ def _stand_in(token: Token) -> str:
     return text
 
 
-def _restore_parameters(tree: exp.Expr, offset: int, keys: Mapping[int, str]) -> exp.Expr:
-    if not keys:
+def _is_label(tokens: Sequence[Token], index: int) -> bool:
+    """Say whether the token is the label of `1 AS select`, which sqlglot takes for a query."""
+    return word_at(tokens, index) == "SELECT" and word_at(tokens, index - 1) == "AS"
+
+
+def _restore(
+    tree: exp.Expr, offset: int, keys: Mapping[int, str], labels: Mapping[int, str]
+) -> exp.Expr:
+    """Put parameters and labels back where their stand-ins are, known by their places."""
+    if not keys and not labels:
         return tree
 
     def restore(node: exp.Expr) -> exp.Expr:
-        if not isinstance(node, exp.Column | exp.Identifier):
+        name = node
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            name = node.this
+        place = name.meta.get("start") if isinstance(name, exp.Identifier) else None
+        if not isinstance(place, int):
             return node
-        name = node.this if isinstance(node, exp.Column) else node
-        if isinstance(node, exp.Column) and node.args.get("table") is not None:
+        if place + offset in labels:
+            return exp.Identifier(this=labels[place + offset], quoted=True).update_positions(name)
+        if place + offset not in keys:
             return node
-        place = name.meta.get("start")
-        key = keys.get(place + offset) if isinstance(place, int) else None
-        if key is None:
-            return node
-        parameter = exp.Placeholder(this=key)
-        parameter.meta.update(name.meta)
-        return parameter
+        return exp.Placeholder(this=keys[place + offset]).update_positions(name)
 
     return tree.transform(restore, copy=False)
 
@@ -153,6 +168,17 @@ def _syntax_error(
     index = end
     if place is not None:
         index = next((i for i in range(start, end) if base + place < tokens[i].end), end)
+        if word_at(tokens, index) == "BY" and word_at(tokens, index - 1) in ("GROUP", "ORDER"):
+            index -= 1  # sqlglot reads the two as one token
     details = getattr(error, "errors", None)
-    found = _EXPECTING.match(str(details[0].get("description", ""))) if details else None
-    return syntax_error(tokens, index, f"{found.group(1)} is expected here" if found else None)
+    said = str(details[0].get("description", "")) if details else ""
+    found = _EXPECTING.match(said)
+    hint = f"{found.group(1)} is expected here" if found else None
+    if said.startswith("Required keyword"):
+        hint = "an expression is missing here"
+    if index < end and tokens[index].text[:2].lower() in ("x'", "b'"):
+        hint = r"write a blob as '\xAB'::BLOB"
+    clause = word_at(tokens, index - 1)
+    if word_at(tokens, index) == "WITHIN" and clause in FORMS:
+        hint = f"write {FORMS[clause]} behind a complete FROM, WHERE, GROUP BY, ORDER BY or LIMIT"
+    return syntax_error(tokens, index, hint)

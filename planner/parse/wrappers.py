@@ -121,6 +121,8 @@ def _unwrap_insert(tokens: Sequence[Token]) -> Wrapped | None:
     if into is None:
         return None
     start = skip_name(tokens, into + 1)
+    if word_at(tokens, start) == "DEFAULT":
+        return None
     while start < len(tokens) and not starts_query(tokens, start):
         start = behind_bracket(tokens, start) if is_op(tokens[start], "(") else start + 1
     if start >= len(tokens):
@@ -166,11 +168,11 @@ def _unwrap_copy(tokens: Sequence[Token]) -> Wrapped | None:
         return Wrapped("copy", 2, behind_bracket(tokens, 1) - 1)
     behind = skip_name(tokens, 1)
     if is_op(at(tokens, behind), "("):
-        columns = tokens[behind]
-        if word_at(tokens, behind_bracket(tokens, behind)) == "TO":
+        to = behind_bracket(tokens, behind)
+        if word_at(tokens, to) == "TO":
             raise NotSupportedError(
                 "COPY of some columns cannot be used over video tables",
-                span=Span(columns.start, columns.end),
+                span=Span(tokens[behind].start, tokens[to - 1].end),
                 hint="write COPY (SELECT a, b FROM name) TO 'file'",
             )
         return None
@@ -179,11 +181,10 @@ def _unwrap_copy(tokens: Sequence[Token]) -> Wrapped | None:
 
 def _unwrap_describe(tokens: Sequence[Token], kind: str) -> Wrapped | None:
     is_show = word_at(tokens, 0) == "SHOW"
-    start = 2 if word_at(tokens, 1) == "TABLE" and len(tokens) > 2 else 1
-    token = at(tokens, start)
+    token = at(tokens, 1)
     if token is None:
         return None
     if not is_show and starts_query(tokens, 1):
         return Wrapped(kind, 1, len(tokens))
-    is_name = token.kind in ("word", "quoted") and skip_name(tokens, start) == len(tokens)
-    return Wrapped(kind, start, len(tokens), is_name=True) if is_name else None
+    is_name = token.kind in ("word", "quoted") and skip_name(tokens, 1) == len(tokens)
+    return Wrapped(kind, 1, len(tokens), is_name=True) if is_name else None

@@ -35,7 +35,7 @@ def test_aggregate() -> None:
     assert block.clauses.error.value == pytest.approx(0.1)
     assert not block.clauses.error.relative
     assert block.clauses.confidence is not None
-    assert block.clauses.confidence.value == pytest.approx(0.95)
+    assert (block.clauses.confidence.value, block.clauses.confidence.percent) == (95, True)
     assert [cut(text, span) for span in block.conjuncts] == ["class='car'"]
     assert [cut(text, span) for span in parsed.fcounts] == ["FCOUNT(*)"]
     assert isinstance(parsed.tree, exp.Select)
@@ -80,7 +80,8 @@ def test_noscope_as_one_query() -> None:
     clauses = only("SELECT ts FROM taipei WHERE class='car' FNR WITHIN 0.01 FPR WITHIN 1%").clauses
     assert clauses.fnr is not None
     assert clauses.fpr is not None
-    assert clauses.fnr.value == clauses.fpr.value == pytest.approx(0.01)
+    assert (clauses.fnr.value, clauses.fnr.percent) == (pytest.approx(0.01), False)
+    assert (clauses.fpr.value, clauses.fpr.percent) == (1, True)
     assert clauses.spans == (clauses.fnr.span, clauses.fpr.span)
 
 
