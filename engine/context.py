@@ -21,7 +21,9 @@ class QueryContext:
     """The statement's own state. One per statement; shared by the threads that work for it.
 
     `error` keeps what a producer raised, so that it is raised as itself and not as what DuckDB
-    makes of it.
+    makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself with
+    its interval; DuckDB must not be interrupted
+    under it.
     """
 
     settings: Mapping[str, Value]
@@ -33,6 +35,7 @@ class QueryContext:
     stopped: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)
     error: BaseException | None = None
+    answers_when_cancelled: bool = False
     detect_seconds: float = 0.0
     estimate_seconds: float = 0.0
     _last_progress: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,8 +37,17 @@ class PixelFunctions:
         self.tables: Mapping[str, LiveTable] = {}
         self.context: QueryContext | None = None
 
-    def register(self, function: Function) -> None:
-        """Make the function known to DuckDB under its internal name."""
+    def serve(
+        self, names: Collection[str], tables: Mapping[str, LiveTable], context: QueryContext
+    ) -> None:
+        """Make the functions called `names` work for the statement that comes next."""
+        from foveal.udfs.pixels import FUNCTIONS
+
+        self.tables, self.context = tables, context
+        for name in names:
+            self._register(FUNCTIONS[name])
+
+    def _register(self, function: Function) -> None:
         name = PREFIX + function.name
         known = self._substrate.rows(
             "SELECT 1 FROM duckdb_functions() WHERE function_name = $name", {"name": name}
@@ -47,7 +56,7 @@ class PixelFunctions:
             return
         returns = _ARROW[function.returns]
 
-        def run(handles: pa.ChunkedArray[Any]) -> pa.Array[Any]:
+        def run(handles: Any) -> Any:  # DuckDB evaluates the annotations: no pyarrow generics
             return pa.array(self._values(function, handles), returns)
 
         self._substrate.connection.create_function(

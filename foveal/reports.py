@@ -63,6 +63,7 @@ class QueryReport:
     frames_total: int = 0
     frames_cached: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    estimated_calls: int = 0
     estimated_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     intervals: pa.Table | None = None
     notices: list[Notice] = field(default_factory=list[Notice])

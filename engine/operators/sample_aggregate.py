@@ -70,7 +70,11 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     )
     context.report.frames_total = len(groups.positions)
     context.report.frames_cached = int(known.sum())
-    _sample(node, runtime, run, observe)
+    context.answers_when_cancelled = True
+    try:
+        _sample(node, runtime, run, observe)
+    finally:
+        context.answers_when_cancelled = False
     intervals = run.intervals()
     keep(asked, node.tolerance, table, intervals)
     return _answer(node, runtime, intervals, groups)

@@ -165,8 +165,10 @@ class _Binder:
             and len(columns) == len(RELATION_COLUMNS["objects"]) - 1
             and ("trackid" not in columns)
         ):
-            notice = "trackid is NULL: a star does not compute tracks, name trackid to have them"
-            self.notices = [notice]
+            top = [self.query.tree, *self.query.tree.find_all(exp.SetOperation)]
+            shown = [e for q in top if isinstance(q, exp.Select) for e in q.expressions]
+            if any(e.is_star for e in shown):
+                self.notices = ["trackid is NULL: a star does not compute tracks, name it"]
         return Project(node, columns)
 
     def _replace_reference(self, ref: Reference) -> None:

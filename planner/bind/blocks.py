@@ -21,7 +21,83 @@ from foveal.planner.parse.statement import Block, Query, Token
 from foveal.planner.text import Edit, apply, quote
 
 AGGREGATES = frozenset(
-    ["any_value", "approx_count_distinct", "approx_quantile", "approx_top_k", "arbitrary", "arg_max", "arg_max_null", "arg_min", "arg_min_null", "argmax", "argmin", "array_agg", "avg", "bit_and", "bit_or", "bit_xor", "bitstring_agg", "bool_and", "bool_or", "corr", "count", "count_if", "countif", "count_star", "covar_pop", "covar_samp", "entropy", "favg", "fcount", "first", "fsum", "geomean", "geometric_mean", "group_concat", "histogram", "kahan_sum", "kurtosis", "kurtosis_pop", "last", "list", "listagg", "mad", "max", "max_by", "mean", "median", "min", "min_by", "mode", "product", "quantile", "quantile_cont", "quantile_disc", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy", "reservoir_quantile", "sem", "skewness", "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "sum_no_overflow", "sumkahan", "var_pop", "var_samp", "variance"]
+    [
+        "any_value",
+        "approx_count_distinct",
+        "approx_quantile",
+        "approx_top_k",
+        "arbitrary",
+        "arg_max",
+        "arg_max_null",
+        "arg_min",
+        "arg_min_null",
+        "argmax",
+        "argmin",
+        "array_agg",
+        "avg",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bitstring_agg",
+        "bool_and",
+        "bool_or",
+        "corr",
+        "count",
+        "count_if",
+        "countif",
+        "count_star",
+        "covar_pop",
+        "covar_samp",
+        "entropy",
+        "favg",
+        "fcount",
+        "first",
+        "fsum",
+        "geomean",
+        "geometric_mean",
+        "group_concat",
+        "histogram",
+        "kahan_sum",
+        "kurtosis",
+        "kurtosis_pop",
+        "last",
+        "list",
+        "listagg",
+        "mad",
+        "max",
+        "max_by",
+        "mean",
+        "median",
+        "min",
+        "min_by",
+        "mode",
+        "product",
+        "quantile",
+        "quantile_cont",
+        "quantile_disc",
+        "regr_avgx",
+        "regr_avgy",
+        "regr_count",
+        "regr_intercept",
+        "regr_r2",
+        "regr_slope",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_syy",
+        "reservoir_quantile",
+        "sem",
+        "skewness",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "string_agg",
+        "sum",
+        "sum_no_overflow",
+        "sumkahan",
+        "var_pop",
+        "var_samp",
+        "variance",
+    ]
 )
 """DuckDB's aggregate functions, and FCOUNT."""
 
@@ -356,10 +432,8 @@ class BlockText:
                     run = tokens[i:j]
                     if self._normal(run) != wanted:
                         continue
-                    if (
-                        (i
-                        and tokens[i - 1].text == ".")
-                        or (i and tokens[i - 1].text.lower() == "as")
+                    if (i and tokens[i - 1].text == ".") or (
+                        i and tokens[i - 1].text.lower() == "as"
                     ):
                         continue
                     if j < len(tokens) and tokens[j].text in (".", "(", ":"):

@@ -19,7 +19,47 @@ _TABLE_POSITION = frozenset(
     {"from", "join", ",", "using", "into", "summarize", "describe", "pivot"}
 )
 _AFTER_NAME = frozenset(
-    ["where", "group", "having", "window", "qualify", "order", "limit", "offset", "union", "intersect", "except", "on", "using", "join", "left", "right", "full", "inner", "cross", "natural", "semi", "anti", "asof", "positional", "select", "tablesample", "at", "error", "fnr", "fpr", "gap", "budget", "bounds", "set", "when", "pivot", "unpivot", "outer", "lateral"]
+    [
+        "where",
+        "group",
+        "having",
+        "window",
+        "qualify",
+        "order",
+        "limit",
+        "offset",
+        "union",
+        "intersect",
+        "except",
+        "on",
+        "using",
+        "join",
+        "left",
+        "right",
+        "full",
+        "inner",
+        "cross",
+        "natural",
+        "semi",
+        "anti",
+        "asof",
+        "positional",
+        "select",
+        "tablesample",
+        "at",
+        "error",
+        "fnr",
+        "fpr",
+        "gap",
+        "budget",
+        "bounds",
+        "set",
+        "when",
+        "pivot",
+        "unpivot",
+        "outer",
+        "lateral",
+    ]
 )
 
 

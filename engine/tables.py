@@ -1,0 +1,80 @@
+"""A session's video tables at work: opened when first needed, opened anew when a file changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from foveal.engine.catalog.definitions import Definitions
+from foveal.engine.catalog.videos import LiveTable, Storage
+from foveal.reports import Notice
+from foveal.settings import Value
+
+
+class LiveTables:
+    """Live tables by folded name, over one storage folder."""
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        settings: Mapping[str, Value],
+        *,
+        folder: Path | None,
+        read_only: bool,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Open nothing yet; `folder` None keeps what is paid for in a temporary one."""
+        self._definitions = definitions
+        self._settings = settings
+        self._folder = folder
+        self._read_only = read_only
+        self._notice = notice
+        self._storage: Storage | None = None
+        self._live: dict[str, LiveTable] = {}
+
+    def table(self, name: str) -> LiveTable:
+        """Return the table at work under its present definition and files."""
+        definition = self._definitions.videos[name]
+        live = self._live.get(name)
+        if live is None or live.definition != definition or live.stale():
+            live = LiveTable(
+                definition,
+                self.storage(),
+                isolate=bool(self._settings["isolate_decode"]),
+                threads=int(self._settings["threads"]),
+                device=str(self._settings["device"]),
+                notice=self._notice,
+            )
+            self._live[name] = live
+        return live
+
+    def mentioned(self, words: Iterable[str]) -> dict[str, LiveTable]:
+        """Return the tables whose folded names are among `words`."""
+        found = set(words)
+        return {name: self.table(name) for name in self._definitions.videos if name in found}
+
+    def every(self) -> Mapping[str, LiveTable]:
+        """Return all the database's video tables."""
+        return {name: self.table(name) for name in self._definitions.videos}
+
+    def storage(self) -> Storage:
+        """Return what the database has paid for, opened at first use."""
+        if self._storage is None:
+            self._storage = Storage(self._folder, read_only=self._read_only)
+        return self._storage
+
+    def take_notices(self) -> list[Notice]:
+        """Return what the storage has to say since the last call."""
+        return self._storage.detections.take_notices() if self._storage is not None else []
+
+    def forget(self, name: str | None = None) -> None:
+        """Open a table anew at its next use; all of them without a name."""
+        if name is None:
+            self._live.clear()
+        else:
+            self._live.pop(name.lower(), None)
+
+    def close(self) -> None:
+        """Close the storage."""
+        if self._storage is not None:
+            self._storage.close()
