@@ -162,16 +162,29 @@ class DeadlineBetting(BettingCells):
         if self.finished:
             return 0
         left = self.population - self.samples
-        spread = self._range + self._predicted_high - self._predicted_low
-        if self.samples < PILOT:
-            end = forecast_end(0.0, spread / 2, self.aim, self.delta)
-        else:
-            level = self.mean - self.lower
-            reach = max(spread - level, level)
-            end = forecast_end(self.variance, reach, self.aim, self.delta)
-        end = max(end, LATE * self.clock)
+        end = max(self.outlook(self.variance), LATE * self.clock)
         needed = end / (1 + end / self.population) - self.samples
         return int(min(max(math.ceil(needed), 1), left))
+
+    def outlook(
+        self, variance: float, lowest: float | None = None, highest: float | None = None
+    ) -> float:
+        """Return the samples forecast with `variance`, from an endless population.
+
+        Args:
+            variance: of value - predicted.
+            lowest: bound below all predictions; None for the present one.
+            highest: bound above all predictions; None for the present one.
+        """
+        low = self._predicted_low if lowest is None else lowest
+        high = self._predicted_high if highest is None else highest
+        if self.samples < PILOT:
+            return forecast_end(0.0, (self._range + high - low) / 2, self.aim, self.delta)
+        level = self.mean - self.lower
+        if lowest is not None or self._predicting:
+            level = high  # where no residual lies: as far from the lowest as from the highest
+        reach = max(self._range + high - low - level, level)
+        return forecast_end(variance, reach, self.aim, self.delta)
 
     # --- taking samples --------------------------------------------------------------------
 

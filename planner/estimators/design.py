@@ -17,7 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.planner.estimators.draws import GroupDraws
-from foveal.planner.estimators.rounds import batch_fraction, repeat_price, scan_is_cheaper
+from foveal.planner.estimators.rounds import (
+    batch_fraction,
+    pilot_is_rash,
+    repeat_price,
+    scan_is_cheaper,
+)
 from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval, Values
 
 SCAN_FRAMES = 4096
@@ -68,8 +73,6 @@ class SamplingRun:
         ]
         self._pending: list[int] | None = None
         self._batch: Frames = np.zeros(0, np.int64)
-        self._decoded = 0.0
-        self._naive: float | None = None
         self.scanning = guarantee == "exact"
         self._scan: Frames = np.zeros(0, np.int64)
         if self.scanning:
@@ -120,7 +123,6 @@ class SamplingRun:
         if limit is not None and batch.shape[0] > limit:
             counts = _cut(counts, limit)
             batch = self._union(counts)
-        self._decoded += self._costs.decode(batch)
         self._pending = counts
         self._batch = batch
         return batch
@@ -192,14 +194,14 @@ class SamplingRun:
         left = sum(group.left for group in self._groups if not group.finished)
         if limit is not None and limit < left:
             return False  # the scan would not end: samples say more for the same price
-        naive = self._naive
-        if naive is not None and need < 0.25 * left and self._decoded < 0.05 * naive:
+        if self.observed and need < 0.25 * left:
             return False  # far from it, and the check itself costs time on a long relation
         rest = self._rest()
-        if naive is None:
-            naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
-            self._naive = naive
-        return scan_is_cheaper(rest, batch, need, self._decoded, naive, self._costs)
+        if not self.observed:
+            worst = sum(group.worst() for group in self._groups)
+            if pilot_is_rash(rest, batch, worst, self._costs):
+                return True
+        return scan_is_cheaper(rest, batch, need, self._costs)
 
 
 def _cut(counts: list[int], limit: int) -> list[int]:

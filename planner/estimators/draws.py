@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from foveal.planner.estimators.shuffle import Shuffle
 from foveal.planner.estimators.targets import FrameGroup, Frames, Interval, MeanTarget, Values
 from foveal.planner.estimators.tracks import MeanTrack, RatioTrack
 
@@ -31,8 +32,7 @@ class GroupDraws:
             raise ValueError("frames must be ascending and unique")
         self.place = place
         self.rest: Frames = group.frames[~known]
-        rng = np.random.default_rng([seed, place])
-        self._order = rng.permutation(self.rest.shape[0])
+        self._order = Shuffle(self.rest.shape[0], [seed, place])
         self.drawn = 0
         self._scanned = 0
         share = delta / max(len(group.targets), 1)
@@ -59,17 +59,25 @@ class GroupDraws:
             return 0
         return min(max((track.need() for track in self.tracks), default=0), self.left)
 
+    def worst(self) -> int:
+        """Return a forecast of the samples needed should values vary as much as they can."""
+        if self.finished:
+            return 0
+        return min(max((track.worst() for track in self.tracks), default=0), self.left)
+
     def upcoming(self, count: int) -> Frames:
         """Return the next `count` frames (or what is left of them) in drawn order."""
-        return self.rest[self._order[self.drawn : self.drawn + count]]
+        return self.rest[self._order.first(self.drawn + count)[self.drawn :]]
 
     def unobserved(self) -> Frames:
         """Return all frames not observed yet, ascending."""
-        return self.rest[np.sort(self._order[self.drawn :])]
+        left = np.ones(self.rest.shape[0], np.bool_)
+        left[self._order.first(self.drawn)] = False
+        return self.rest[left]
 
     def observe(self, count: int, values: Values) -> None:
         """Take the values [count, columns] of the next `count` frames, in drawn order."""
-        places = self._order[self.drawn : self.drawn + count]
+        places = self._order.first(self.drawn + count)[self.drawn :]
         for track in self.tracks:
             track.take(places, values)
         self.drawn += count

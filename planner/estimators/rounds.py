@@ -53,25 +53,34 @@ def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
     return best
 
 
-def scan_is_cheaper(
-    rest: Frames, batch: Frames, need: int, decoded: float, naive: float, costs: Costs
-) -> bool:
-    """Return True when all `rest` frames had better be observed now.
+def scan_is_cheaper(rest: Frames, batch: Frames, need: int, costs: Costs) -> bool:
+    """Return True when observing all `rest` frames now is no dearer than going on by samples.
 
     Args:
         rest: all frames not observed yet, sorted.
         batch: what would be fetched next, sorted.
         need: forecast of all samples still needed.
-        decoded: seconds of decoding asked for so far.
-        naive: seconds of the naive plan, which observes every frame from the start.
         costs: prices.
     """
-    left = rest.shape[0]
-    decode_rest, decode_batch = costs.decode(rest), costs.decode(batch)
     passes = max(math.ceil(need / max(batch.shape[0], 1)), 1)
-    sample = need * (costs.detect + costs.sample) + passes * decode_batch
-    if sample >= left * costs.detect + decode_rest:
-        return True
-    # Should a scan follow after all, the passes before it must not have cost too much.
-    repeated = decoded + decode_batch
-    return repeated > EXTRA * naive and need > 0.3 * left
+    sample = need * (costs.detect + costs.sample) + passes * costs.decode(batch)
+    return sample >= rest.shape[0] * costs.detect + costs.decode(rest)
+
+
+def pilot_is_rash(rest: Frames, batch: Frames, worst: int, costs: Costs) -> bool:
+    """Return True when a first batch could make the whole dearer than the naive plan by 10 %.
+
+    A pass over a file with few key frames is sunk, whatever was wanted of it. Where the detector
+    is so fast that a pass matters, sampling must pay even with values as variable as can be.
+
+    Args:
+        rest: all frames, sorted.
+        batch: the first batch, sorted.
+        worst: forecast of the samples needed at the largest possible variance.
+        costs: prices.
+    """
+    naive = rest.shape[0] * costs.detect + costs.decode(rest)
+    first = costs.decode(batch)
+    if 2 * first <= EXTRA * naive:
+        return False
+    return first + costs.decode(rest) + 1.25 * worst * costs.detect > (1 + EXTRA) * naive

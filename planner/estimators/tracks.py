@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from foveal.planner.estimators.asymptotic import AsymptoticMean
+from foveal.planner.estimators.cells import forecast_end
 from foveal.planner.estimators.deadline import DeadlineBetting
 from foveal.planner.estimators.ratio import RatioBetting
 from foveal.planner.estimators.targets import (
@@ -19,9 +20,19 @@ from foveal.planner.estimators.targets import (
     RatioTarget,
     Values,
 )
+from foveal.planner.estimators.temporal import fit, predict
 
 CLIP_SHARE = 0.1
 """The clipped fraction's bound holds at 1 - CLIP_SHARE * delta, beside the answer's own delta."""
+FIRST_FIT = 48
+"""Observed frames after which the others are first predicted from them."""
+FIT_AGAIN = 1.3
+"""The prediction is refitted when this factor more frames were drawn."""
+WORTH = 0.95
+"""With a new prediction, less than this part of the samples must be forecast."""
+NOISE = 2.0
+"""A first prediction's variance is taken to be NOISE / sqrt(observed frames) larger than it looks:
+the best of many fits looks better than it is."""
 FIRST_LOOK = 32
 """The clipped fraction is bounded at this many draws and each doubling."""
 
@@ -37,6 +48,8 @@ class Clipped:
         self.count = 0
         self.drawn = 0
         self._looks: list[tuple[int, int]] = []
+        self._bounded = 0
+        self._most = population
 
     def take(self, outside: list[bool]) -> None:
         """Count the next draws."""
@@ -51,15 +64,20 @@ class Clipped:
 
         Hypergeometric, at fixed sample sizes that share delta: valid whenever one stops.
         """
-        most = self.population - self.drawn + self.count
-        for look, (drawn, count) in enumerate(self._looks, start=1):
+        for look, (drawn, count) in enumerate(self._looks[self._bounded :], self._bounded + 1):
             share = self.delta / (look * (look + 1))
-            low, high = count, most
+            low, high = count, self._most
+            if not count:  # (1 - drawn/N)^most bounds the chance to draw none of `most`
+                missed = math.log1p(-drawn / self.population) if drawn < self.population else -1e9
+                high = min(high, math.floor(math.log(share) / missed))
+                low = high
             while low < high:  # the largest number of clipped frames that `count` does not refute
                 middle = (low + high + 1) // 2
                 chance = float(stats.hypergeom.cdf(count, self.population, middle, drawn))
                 low, high = (middle, high) if chance > share else (low, middle - 1)
-            most = min(most, low)
+            self._most = low
+        self._bounded = len(self._looks)
+        most = min(self._most, self.population - self.drawn + self.count)
         return most / self.population if self.population else 0.0
 
 
@@ -71,6 +89,9 @@ class MeanTrack:
     ) -> None:
         """Start for the frames `rest` of `group` that are not known."""
         self.target = target
+        self._rest = rest
+        self._breaks = group.breaks
+        self._observed_at = group.frames[group.known] if group.known.shape[0] else rest[:0]
         self._asymptotic = guarantee == "asymptotic"
         self._size = group.frames.shape[0]
         self._left = rest.shape[0]
@@ -97,6 +118,13 @@ class MeanTrack:
             offset=self._offset,
             share=self._share or 1.0,
         )
+        self._observed = known - target.lower
+        self._draws: list[Frames] = []
+        self._fit_at = FIRST_FIT
+        self._predicted: Values | None = None
+        self._predicted_rest = 0.0
+        if isinstance(self.estimator, DeadlineBetting) and self._observed.shape[0] >= FIRST_FIT:
+            self._predict_anew(self.estimator)
 
     @property
     def finished(self) -> bool:
@@ -107,13 +135,78 @@ class MeanTrack:
         """Return a forecast of the samples still needed."""
         return self.estimator.remaining()
 
+    def worst(self) -> int:
+        """Return a forecast of the samples needed at the largest possible variance."""
+        target, estimator = self.target, self.estimator
+        range_ = target.upper - target.lower
+        if target.relative or estimator.epsilon <= 0:
+            return self._left
+        end = forecast_end(range_ * range_ / 4, range_, estimator.epsilon, estimator.delta)
+        return math.ceil(end / (1 + end / max(self._left, 1)))
+
     def take(self, places: Frames, values: Values) -> None:
         """Take the next draws: places in `rest`, values [n, columns], both in drawn order."""
-        del places
         clipped, outside = self._clip(values)
-        self._clipped.take(outside.tolist())
-        for value in clipped.tolist():
-            self.estimator.update(value)
+        estimator = self.estimator
+        if not isinstance(estimator, DeadlineBetting):
+            self._clipped.take(outside.tolist())
+            for value in clipped.tolist():
+                estimator.update(value)
+            return
+        done = 0
+        while done < places.shape[0]:
+            # Predictions change at fixed numbers of draws, however these were batched.
+            stop = min(places.shape[0], done + self._fit_at - estimator.samples)
+            part, seen = places[done:stop], clipped[done:stop]
+            self._bet(estimator, part, seen)
+            self._clipped.take(outside[done:stop].tolist())
+            self._draws.append(part)
+            self._observed = np.concatenate((self._observed, seen - self.target.lower))
+            self._observed_at = np.concatenate((self._observed_at, self._rest[part]))
+            if estimator.samples == self._fit_at:
+                self._fit_at = math.ceil(self._fit_at * FIT_AGAIN)
+                if not estimator.finished:
+                    self._predict_anew(estimator)
+            done = stop
+
+    def _bet(self, estimator: DeadlineBetting, places: Frames, values: Values) -> None:
+        if self._predicted is None:
+            for value in values.tolist():
+                estimator.update(value)
+            return
+        guesses = self._predicted[places].tolist()
+        rest = self._predicted_rest
+        left = self._left - estimator.samples
+        for value, guess in zip(values.tolist(), guesses, strict=True):
+            estimator.update(value, guess, rest / left)
+            rest -= guess
+            left -= 1
+        self._predicted_rest = rest
+
+    def _predict_anew(self, estimator: DeadlineBetting) -> None:
+        """Refit the prediction to all that was observed; take it when it pays."""
+        order = np.argsort(self._observed_at, kind="stable")
+        frames, values = self._observed_at[order], self._observed[order]
+        model = fit(frames, values, self._breaks, integer=self.target.integer)
+        if model is None:
+            return
+        noise = NOISE / math.sqrt(frames.shape[0]) if self._predicted is None else 0.0
+        before = estimator.outlook(estimator.variance)
+        after = estimator.outlook(model.variance * (1 + noise), 0.0, float(values.max()))
+        if after > WORTH * before:
+            return
+        predicted = predict(model, frames, values, self._breaks, self._rest)
+        drawn = math.fsum(math.fsum(predicted[part].tolist()) for part in self._draws)
+        self._predicted_rest = float(predicted.sum()) - drawn
+        self._predicted = predicted
+        estimator.predict_with(
+            float(predicted.min()),
+            float(predicted.max()),
+            integer=model.rounded,
+            variance=model.variance,
+            mean=model.bias,
+            weight=float(frames.shape[0]),
+        )
 
     def absorb(self, values: Values) -> None:
         """Take values [n, columns] of frames that were not drawn but scanned."""
@@ -208,6 +301,10 @@ class RatioTrack:
     def need(self) -> int:
         """Return a forecast of the samples still needed."""
         return self.estimator.remaining()
+
+    def worst(self) -> int:
+        """Return a forecast of the samples needed at the largest possible variance: all."""
+        return self._left
 
     def take(self, places: Frames, values: Values) -> None:
         """Take the next draws: places in `rest`, values [n, columns], both in drawn order."""

@@ -1,5 +1,8 @@
 """The betting confidence sequence: validity under hostile bets, edges, exactness, mutations."""
 
+# The cells and the bets are looked at from inside.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import math
@@ -67,14 +70,14 @@ class Hostile(DeadlineBetting):
 def test_hostile_bets_stay_valid(size: int) -> None:
     values = counts(size, 0.7, seed=1)
     truth, misses = values.mean(), 0
-    for seed in range(300):
+    for seed in range(200):
         got = Hostile(size, 8, 1e-9, DELTA, integer=True)
         for value in draws(values, seed)[: size - 5]:
             got.update(value)
             if not got.low - 1e-9 <= truth <= got.high + 1e-9:
                 misses += 1
                 break
-    assert misses <= most_misses(300)
+    assert misses <= most_misses(200)
 
 
 def _misses(values: Array, kind: type[DeadlineBetting], order: str, trials: int = 200) -> int:
@@ -104,7 +107,7 @@ class Peeking(DeadlineBetting):
     """A mutation: the bet's variance and sign know the sample that they bet on."""
 
     def _bet(self, variance: float, aim: float, factor: float, *, floor: bool) -> None:
-        np.maximum(self._gain, -self._risk * 0.5, out=self._gain)
+        self._gain[:] = np.maximum(self._gain, self._risk * -0.5)
         super()._bet(variance, aim, factor, floor=floor)
 
 
@@ -179,12 +182,12 @@ def test_control_variate_needs_fewer_samples_and_covers() -> None:
         order = np.random.default_rng(seed).permutation(6000)
         got = DeadlineBetting(6000, 8, 0.1, DELTA, integer=True)
         got.predict_with(0, 8, integer=True, variance=0.2, mean=0.0, weight=20)
-        rest, left = guess.sum(), 6000
+        rest, left = float(guess.sum()), 6000
         for i in order:
             if got.finished:
                 break
-            got.update(values[i], guess[i], rest / left)
-            rest -= guess[i]
+            got.update(float(values[i]), float(guess[i]), rest / left)
+            rest -= float(guess[i])
             left -= 1
         misses += not got.low <= truth <= got.high
         assert abs(got.estimate - truth) < 0.1 or got.low > truth or got.high < truth
