@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
 
+from foveal.planner.estimators import hypergeometric
 from foveal.planner.estimators.asymptotic import AsymptoticMean
 from foveal.planner.estimators.cells import forecast_end
 from foveal.planner.estimators.deadline import DeadlineBetting
@@ -73,7 +73,7 @@ class Clipped:
                 low = high
             while low < high:  # the largest number of clipped frames that `count` does not refute
                 middle = (low + high + 1) // 2
-                chance = float(stats.hypergeom.cdf(count, self.population, middle, drawn))
+                chance = hypergeometric.cdf(count, self.population, middle, drawn)
                 low, high = (middle, high) if chance > share else (low, middle - 1)
             self._most = low
         self._bounded = len(self._looks)
