@@ -21,9 +21,8 @@ class QueryContext:
     """The statement's own state. One per statement; shared by the threads that work for it.
 
     `error` keeps what a producer raised, so that it is raised as itself and not as what DuckDB
-    makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself with
-    its interval; DuckDB must not be interrupted
-    under it.
+    makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself
+    with its interval; DuckDB must not be interrupted under it.
     """
 
     settings: Mapping[str, Value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,7 +40,8 @@ class Runtime:
         """Return the node's stream; nothing is computed before it is read, but for aggregates."""
         from foveal.engine.operators import OPERATORS
 
-        return OPERATORS[type(node)](node, self)
+        operator: Callable[..., ArrowStream] = OPERATORS[type(node)]
+        return operator(node, self)
 
     def positions(self, table: str, conjuncts: Collection[Conjunct]) -> Positions:
         """Return the sorted places of the frames that satisfy every (pure) conjunct.
@@ -91,7 +92,7 @@ class Runtime:
 
 
 @contextmanager
-def named(database: Substrate, streams: Mapping[str, ArrowStream]) -> Iterator[None]:
+def named(database: Substrate, streams: Mapping[str, ArrowStream]) -> Generator[None]:
     """Let SQL see `streams` under their names for a while."""
     added: list[str] = []
     try:

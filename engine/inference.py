@@ -128,9 +128,7 @@ def objects_table(frames: list[int], found: list[Detections]) -> pa.Table:
     ordinals = [np.arange(n, dtype=np.int32) for n in counts]
     return pa.table(
         {
-            "frame": pa.array(
-                np.repeat(np.asarray(frames, np.int64), np.asarray(counts, np.int64))
-            ),
+            "frame": pa.array(np.repeat(np.array(frames, np.int64), np.array(counts, np.int64))),
             "ordinal": pa.array(np.concatenate(ordinals) if ordinals else np.zeros(0, np.int32)),
             "class": pa.array(
                 np.concatenate([d.classes for d in found]).astype(np.int32)

@@ -74,7 +74,7 @@ class PixelFunctions:
         assert function.call is not None
         array = cast("pa.StructArray", handles.combine_chunks().cast(HANDLE))
         out: list[object] = [None] * len(array)
-        sources = array.field("source").to_pylist()
+        sources = cast("list[str | None]", array.field("source").to_pylist())
         frames = array.field("frame").to_numpy(zero_copy_only=False)
         boxes = np.stack(
             [array.field(n).to_numpy(zero_copy_only=False)

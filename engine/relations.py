@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any, cast, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ def assemble(
     """Return a batch of the whole schema; columns that nobody reads are NULL."""
     arrays: list[Column] = []
     for i in range(len(schema)):
-        field: pa.Field[Any] = schema.field(i)
+        field = cast("pa.Field[Any]", schema.field(i))
         if field.name in wanted and field.name in columns:
             arrays.append(columns[field.name].cast(field.type))
         else:
@@ -96,7 +96,7 @@ def masks(boxes: npt.NDArray[np.float32]) -> Column:
     points = pa.StructArray.from_arrays(
         [pa.array(x, pa.float32()), pa.array(y, pa.float32())], names=["x", "y"]
     )
-    return pa.ListArray.from_arrays(offsets, points)
+    return pa.ListArray.from_arrays(cast("pa.Int32Array", offsets), points)
 
 
 def handles(source: str, frames: npt.NDArray[np.int64], boxes: npt.NDArray[np.float32]) -> Column:

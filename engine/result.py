@@ -162,6 +162,7 @@ class Result:
 
     def close(self) -> None:
         """Give up the remaining rows."""
+        self._reader = None  # While DuckDB's own reader lives, so does the result.
         if self._substrate is not None:
             self._substrate.connection.abort()
             self._end(None)

@@ -429,8 +429,8 @@ def _kept(tag: str, report: QueryReport, table: pa.Table) -> Result:
     """Return a result whose rows are at hand."""
     types = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}
     columns = tuple(
-        Column(name, types.get(table.schema.field(name).type, "VARCHAR"))
-        for name in table.column_names
+        Column(name, types.get(column.type, "VARCHAR"))
+        for name, column in zip(table.column_names, table.columns, strict=True)
     )
     return Result(tag, report, columns=columns, table=table)
 

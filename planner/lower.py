@@ -132,10 +132,10 @@ class _Lowering:
         bounds = {} if why_not else self._bounds(node, table)
         alternatives = [exact]
         if why_not:
-            for name in ("sampling", "temporal"):
-                alternatives.append(
-                    Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why_not)
-                )
+            alternatives += [
+                Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why_not)
+                for name in ("sampling", "temporal")
+            ]
         else:
             alternatives += self._sampled(node, table, frames, guarantee, settings)
             if self.facts[node].recalled and exact.calls:

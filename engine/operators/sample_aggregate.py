@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -308,17 +309,17 @@ def _answer(
     """Return the result rows, and write the intervals on the report."""
     context, report = runtime.context, runtime.context.report
     width = len(node.aggregates)
-    columns = {k.column: groups.keys.column(k.column) for k in node.keys}
+    columns: dict[str, Any] = {k.column: groups.keys.column(k.column) for k in node.keys}
     per_column: list[list[Interval]] = [[] for _ in range(width)]
     for interval in intervals:
         per_column[interval.target].append(interval)
     for aggregate, column in zip(node.aggregates, per_column, strict=True):
         columns[aggregate.column] = pa.array([i.estimate for i in column], pa.float64())
     rows = [(a, i) for a, c in zip(node.aggregates, per_column, strict=True) for i in c]
-    listed: dict[str, pa.Array] = {}
+    listed: dict[str, Any] = {}
+    places = pa.array([i.group for _, i in rows], pa.int64())
     for key in node.keys:
-        values = groups.keys.column(key.column)
-        listed[key.source] = values.take(pa.array([i.group for _, i in rows], pa.int64()))
+        listed[key.source] = groups.keys.column(key.column).take(cast("Any", places))
     listed["column"] = pa.array([a.source for a, _ in rows], pa.string())
     listed["estimate"] = pa.array([i.estimate for _, i in rows], pa.float64())
     listed["low"] = pa.array([i.low for _, i in rows], pa.float64())

@@ -1,4 +1,4 @@
-"""The hypergeometric distribution function, from log-gamma: `scipy.stats` takes a second to load."""
+"""The hypergeometric distribution function from log-gamma; `scipy.stats` loads for a second."""
 
 from __future__ import annotations
 
