@@ -40,8 +40,6 @@ class Cursor:
     def __init__(self, connection: Connection) -> None:
         """Belong to `connection`."""
         self.connection = connection
-        self.messages: list[tuple[type[Exception], Exception]] = []
-        self.notices: list[Notice] = []
         self.statement = ""
         self._sets: list[ResultSet] = []
         self._rowcount: int | None = None
@@ -57,8 +55,8 @@ class Cursor:
 
         Raises:
             ProgrammingError, DataError, ...: as the statement deserves (see foveal.errors).
-            KeyboardInterrupt: Ctrl-C. If the cursor has a description afterwards, its row is the
-                valid interval that an approximate aggregate had reached.
+            KeyboardInterrupt: Ctrl-C. Without a `__cause__` the statement did end with an answer,
+                which can be fetched: the estimate that an approximate aggregate had reached.
         """
         connection = self._fresh()
         thread = connection.thread
@@ -168,6 +166,16 @@ class Cursor:
         """The report of the current result's statement."""
         return self._sets[0].report if self._sets else None
 
+    @property
+    def notices(self) -> list[Notice]:
+        """What the statements remarked; an approximate one may go on while rows are fetched."""
+        return [notice for rows in self._sets for notice in rows.notices]
+
+    @property
+    def messages(self) -> list[tuple[type[Exception], Exception]]:
+        """The notices in PEP 249's form."""
+        return [(errors.Warning, errors.Warning(notice.message)) for notice in self.notices]
+
     def nextset(self) -> bool | None:
         """Go to the next statement's result. Return None when there is no other."""
         self._alive()
@@ -176,12 +184,16 @@ class Cursor:
         self._sets.pop(0).drop()
         return True
 
-    def fetchone(self) -> Row | None:
-        """Return the next row, or None at the end."""
+    def wait_for_rows(self) -> None:
+        """Return when the first row is there, without taking it, or when there is none."""
         rows = self._result()
         if not rows.ready(1):
             self._read(rows.read_ahead)
-        return rows.take_one()
+
+    def fetchone(self) -> Row | None:
+        """Return the next row, or None at the end."""
+        self.wait_for_rows()
+        return self._result().take_one()
 
     def fetchmany(self, size: int | None = None) -> list[Row]:
         """Return up to `size` rows (`arraysize` if not given)."""
@@ -271,7 +283,6 @@ class Cursor:
         connection = self._alive()
         self._forget()
         self._rowcount = None
-        self.messages, self.notices = [], []
         self.statement = ""
         return connection
 
@@ -297,8 +308,6 @@ class Cursor:
             connection.thread.call(work, connection.progress)
         finally:
             LAST.report = connection.last_query()
-            self.notices = [notice for rows in self._sets for notice in rows.notices]
-            self.messages = [(errors.Warning, errors.Warning(n.message)) for n in self.notices]
 
     def _result(self) -> ResultSet:
         self._alive()

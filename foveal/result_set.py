@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from foveal import errors, types
+from foveal.reports import Notice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,6 @@ class ResultSet:
         self.columns = result.columns
         self.rowcount = result.rowcount
         self.report = result.report
-        self.notices = tuple(result.notices)
         self.position = 0
         self.complete = not result.columns
 
@@ -54,6 +54,11 @@ class ResultSet:
     def drop(self) -> None:
         """Say that the owner will not ask for the rest."""
         self._owner = None
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What the statement remarked so far; it may go on while rows are read."""
+        return tuple(self._result.notices)
 
     @property
     def description(self) -> list[Description] | None:

@@ -169,9 +169,10 @@ class SessionThread:
         try:
             result = self.session.execute(statement, parameters or None, progress=progress)
         except errors.FovealError as error:
-            _, *place = errors.render(error, statement).splitlines()
-            if place:
-                error.add_note("\n".join(place))
+            rendered = errors.render(error, statement)
+            note = rendered.removeprefix(f"ERROR {error.sqlstate}: {error.message}").lstrip("\n")
+            if note:
+                error.add_note(note)
             raise
         rows = ResultSet(result, reader)
         self._open_result = None if rows.complete else rows

@@ -9,6 +9,9 @@ import pytest
 
 import foveal
 
+# DuckDB remarks that Arrow from a pending result is copied once; that is known.
+pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API result")
+
 
 @pytest.fixture
 def con() -> Iterator[foveal.Connection]:

@@ -1,19 +1,23 @@
 """Ctrl-C, cancel and progress: the caller stays awake while its session works."""
 
+from __future__ import annotations
+
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 import foveal
-from foveal.engine.session import Session
 from foveal.reports import Progress, ProgressCallback
 from foveal.session_thread import SessionThread
+
+if TYPE_CHECKING:
+    from foveal.engine.session import Session
 
 ENDLESS = "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"
 

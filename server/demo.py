@@ -1,0 +1,221 @@
+"""`foveal demo`: renders a street with known truth and asks three questions about it.
+
+With `--real` it asks a real clip instead, whose truth nobody knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal import errors
+from foveal.server.formats import text_of
+from foveal.server.progress_line import ProgressLine
+from foveal.server.shell import describe_answer
+from foveal.server.status import Status
+
+if TYPE_CHECKING:
+    from foveal.dbapi import Connection
+
+REAL_CLIP = "one-by-one-person-detection.mp4"
+REAL_DETECTOR = "yolox_nano"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, its SQL, and what the renderer knows of the answer (None for a real clip)."""
+
+    text: str
+    sql: str
+    truth: Callable[[list[tuple[object, ...]]], str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is asked: a clip, its detector, an introduction, and the questions."""
+
+    clip: Path
+    detector: str
+    introduction: str
+    questions: tuple[Question, ...]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demonstration and return the exit status."""
+    parser = argparse.ArgumentParser(prog="foveal demo", description=__doc__)
+    parser.add_argument("--real", action="store_true", help=f"ask {REAL_CLIP}")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the street's video")
+    parser.add_argument("--seed", type=int, default=7, help="which street")
+    parser.add_argument("--keep", metavar="DIR", type=Path, help="keep clip and database there")
+    options = parser.parse_args(arguments)
+    try:
+        with _folder(options.keep) as folder:
+            if options.real:
+                stage = _real_stage()
+            else:
+                stage = _rendered_stage(folder, options.seconds, options.seed)
+            _play(stage, folder)
+    except errors.Error as error:
+        print(errors.render(error), file=sys.stderr)
+        return Status.FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return Status.LOST
+    return Status.OK
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Generator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="foveal-demo-") as name:
+            yield Path(name)
+        return
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{keep}: {error.strerror or error}"
+        raise errors.OperationalError(message, sqlstate="58030") from error
+    yield keep
+
+
+def _rendered_stage(folder: Path, seconds: float, seed: int) -> Stage:
+    """Render the street and word the questions so that they suit what happens in it."""
+    import numpy as np
+
+    from foveal.connectors.video.scene import render, truth_counts
+
+    clip = folder / "street.mp4"
+    terminal = sys.stderr if sys.stderr.isatty() else None
+
+    def show(done: int, frames: int) -> None:
+        if terminal is not None and (done % 25 == 0 or done == frames):
+            terminal.write(f"\r\x1b[Krendering {done:,}/{frames:,} frames")
+            terminal.flush()
+
+    truth = render(clip, seed=seed, seconds=seconds, progress=show)
+    if terminal is not None:
+        terminal.write("\r\x1b[K")
+    cars = truth_counts(truth, "car")
+    busy = max(1, int(np.quantile(cars, 0.97)))
+    head = min(truth.frames, 10 * round(truth.fps))
+    people = int(truth_counts(truth, "person")[:head].sum())
+
+    def busy_ones(rows: list[tuple[object, ...]]) -> str:
+        right = sum(int(cars[int(str(row[0]))]) >= busy for row in rows)
+        return f"{right} of the {len(rows)} frames have {busy} cars or more"
+
+    return Stage(
+        clip,
+        "demo",
+        f"A rendered street: {truth.frames:,} frames, {truth.frames / truth.fps:.0f} s, seed "
+        f"{seed}.\nThe cars and people are drawn, and the detector was trained on such drawings.\n"
+        "The truth was counted while rendering; an interval is about what the detector would\n"
+        "count if it ran on every frame, so the detector's own mistakes come on top.",
+        (
+            Question(
+                "How many cars are in a frame, on average?",
+                _average("car"),
+                lambda _: f"{cars.mean():.4g} cars",
+            ),
+            Question(
+                f"Show five moments, two seconds apart, with {busy} cars or more.",
+                _moments("car", busy, round(2 * truth.fps)),
+                busy_ones,
+            ),
+            Question(
+                "How often is a person seen, by place, in the first ten seconds?",
+                _by_place("person", head),
+                lambda _: f"{people:,} sightings",
+            ),
+        ),
+    )
+
+
+def _real_stage() -> Stage:
+    from foveal.connectors import assets
+
+    return Stage(
+        Path(assets.resolve(REAL_CLIP)),
+        REAL_DETECTOR,
+        "A real clip: people walk through a room one by one (Intel IoT DevKit sample videos,\n"
+        "CC BY 4.0). Nobody counted its truth; an interval is about what the detector would\n"
+        "count if it ran on every frame.",
+        (
+            Question("How many people are in a frame, on average?", _average("person"), None),
+            Question(
+                "Show five moments, five seconds apart, with somebody in view.",
+                _moments("person", 1, 50),
+                None,
+            ),
+            Question(
+                "How often is a person seen, by place, in the first 100 frames?",
+                _by_place("person", 100),
+                None,
+            ),
+        ),
+    )
+
+
+def _average(kind: str) -> str:
+    return (
+        f"SELECT FCOUNT(*) AS average FROM street WHERE class = '{kind}'\n"
+        "ERROR WITHIN 0.1 AT CONFIDENCE 95%"
+    )
+
+
+def _moments(kind: str, least: int, gap: int) -> str:
+    return (
+        "SELECT frame, ts FROM street GROUP BY frame, ts\n"
+        f"HAVING SUM(class = '{kind}') >= {least} LIMIT 5 GAP {gap}"
+    )
+
+
+def _by_place(kind: str, frames: int) -> str:
+    return (
+        "SELECT c.place, count(*) AS sightings FROM street s JOIN cameras c ON s.video = c.video\n"
+        f"WHERE s.class = '{kind}' AND s.frame < {frames} GROUP BY c.place"
+    )
+
+
+def _play(stage: Stage, folder: Path) -> None:
+    from foveal.dbapi import connect
+
+    line = ProgressLine(sys.stderr) if sys.stderr.isatty() else None
+    print(stage.introduction)
+    with connect(folder / "demo.db", progress=line) as connection:
+        clip = str(stage.clip).replace("'", "''")
+        for sql in (
+            f"CREATE OR REPLACE VIDEO TABLE street FROM '{clip}' "
+            f"WITH (detector = '{stage.detector}')",
+            "CREATE OR REPLACE TABLE cameras AS SELECT DISTINCT video, 'Main Street' AS place "
+            "FROM foveal.videos WHERE table_name = 'street'",
+        ):
+            connection.execute(sql)
+        for number, question in enumerate(stage.questions, start=1):
+            print(f"\n{number}. {question.text}\n")
+            print("   " + question.sql.replace("\n", "\n   ") + "\n", flush=True)
+            _answer(connection, question, line)
+
+
+def _answer(connection: Connection, question: Question, line: ProgressLine | None) -> None:
+    cursor = connection.execute(question.sql)
+    rows = cursor.fetchall()
+    if line is not None:
+        line.erase()
+    names = [name for name, *_ in cursor.description or []]
+    for row in rows:
+        pairs = zip(names, row, strict=True)
+        print("   " + "  ".join(f"{name} = {text_of(value)}" for name, value in pairs))
+    report = connection.last_query()
+    answer = None if report is None else describe_answer(report)
+    print(f"   ({len(rows)} row{'' if len(rows) == 1 else 's'})" + (f" {answer}" if answer else ""))
+    for notice in cursor.notices:
+        print(f"   {notice.severity}: {notice.message}")
+    if question.truth is not None:
+        print(f"   truth: {question.truth(rows)}", flush=True)
