@@ -50,6 +50,7 @@ class SamplingRun:
         seed: int = 0,
         costs: Costs | None = None,
         joint: bool = True,
+        temporal: bool = True,
     ) -> None:
         """Plan a run.
 
@@ -60,6 +61,7 @@ class SamplingRun:
             seed: the same seed gives the same answer.
             costs: prices for sizing batches.
             joint: all rows hold together with 1 - delta; else each by itself.
+            temporal: predict frames from observed neighbours in time, where that saves samples.
 
         Raises:
             ValueError: delta or guarantee makes no sense, or a group's arrays do not fit together.
@@ -69,7 +71,8 @@ class SamplingRun:
         self._costs = costs or Costs()
         share = delta / max(len(groups), 1) if joint else delta
         self._groups = [
-            GroupDraws(group, place, share, guarantee, seed) for place, group in enumerate(groups)
+            GroupDraws(group, place, share, guarantee, seed, temporal)
+            for place, group in enumerate(groups)
         ]
         self._pending: list[int] | None = None
         self._batch: Frames = np.zeros(0, np.int64)

@@ -17,7 +17,13 @@ class GroupDraws:
     """
 
     def __init__(
-        self, group: FrameGroup, place: int, delta: float, guarantee: str, seed: int
+        self,
+        group: FrameGroup,
+        place: int,
+        delta: float,
+        guarantee: str,
+        seed: int,
+        temporal: bool,
     ) -> None:
         """Start a group; `delta` is the group's, shared equally by its targets.
 
@@ -37,9 +43,9 @@ class GroupDraws:
         self._scanned = 0
         share = delta / max(len(group.targets), 1)
         self.tracks = [
-            MeanTrack(target, group, self.rest, share, guarantee)
+            MeanTrack(target, group, self.rest, share, guarantee, temporal=temporal)
             if isinstance(target, MeanTarget)
-            else RatioTrack(target, group, self.rest, share, guarantee)
+            else RatioTrack(target, group, self.rest, share)
             for target in group.targets
         ]
 

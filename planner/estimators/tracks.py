@@ -85,7 +85,14 @@ class MeanTrack:
     """A mean on its way. Known frames are summed; the estimator sees the others' mean only."""
 
     def __init__(
-        self, target: MeanTarget, group: FrameGroup, rest: Frames, delta: float, guarantee: str
+        self,
+        target: MeanTarget,
+        group: FrameGroup,
+        rest: Frames,
+        delta: float,
+        guarantee: str,
+        *,
+        temporal: bool,
     ) -> None:
         """Start for the frames `rest` of `group` that are not known."""
         self.target = target
@@ -120,10 +127,14 @@ class MeanTrack:
         )
         self._observed = known - target.lower
         self._draws: list[Frames] = []
-        self._fit_at = FIRST_FIT
+        self._fit_at = FIRST_FIT if temporal else self._left + 1
         self._predicted: Values | None = None
         self._predicted_rest = 0.0
-        if isinstance(self.estimator, DeadlineBetting) and self._observed.shape[0] >= FIRST_FIT:
+        if (
+            temporal
+            and isinstance(self.estimator, DeadlineBetting)
+            and self._observed.shape[0] >= FIRST_FIT
+        ):
             self._predict_anew(self.estimator)
 
     @property
@@ -268,11 +279,8 @@ class MeanTrack:
 class RatioTrack:
     """An average over objects on its way. Always finite: there is no asymptotic variant."""
 
-    def __init__(
-        self, target: RatioTarget, group: FrameGroup, rest: Frames, delta: float, guarantee: str
-    ) -> None:
+    def __init__(self, target: RatioTarget, group: FrameGroup, rest: Frames, delta: float) -> None:
         """Start for the frames `rest` of `group` that are not known."""
-        del guarantee
         self.target = target
         self._size = group.frames.shape[0]
         self._left = rest.shape[0]

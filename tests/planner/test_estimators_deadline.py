@@ -46,15 +46,15 @@ def counts(size: int, rate: float, seed: int = 0) -> Array:
 def test_covers_and_is_cheap_on_counts() -> None:
     values = counts(4000, 1.2)
     truth, misses, cost = values.mean(), 0, 0.0
-    for seed in range(100):
+    for seed in range(50):
         got = run(DeadlineBetting(4000, 8, 0.2, DELTA, integer=True), draws(values, seed))
         misses += not got.low <= truth <= got.high
-        cost += got.samples / 100
+        cost += got.samples / 50
         assert got.finished
         assert got.high - got.low <= 0.4 + 1e-9
     oracle = (1.96 * values.std() / 0.2) ** 2
     oracle /= 1 + oracle / 4000
-    assert misses <= most_misses(100)
+    assert misses <= most_misses(50)
     assert cost <= 2.0 * oracle
 
 
@@ -70,17 +70,17 @@ class Hostile(DeadlineBetting):
 def test_hostile_bets_stay_valid(size: int) -> None:
     values = counts(size, 0.7, seed=1)
     truth, misses = values.mean(), 0
-    for seed in range(200):
+    for seed in range(80):
         got = Hostile(size, 8, 1e-9, DELTA, integer=True)
         for value in draws(values, seed)[: size - 5]:
             got.update(value)
             if not got.low - 1e-9 <= truth <= got.high + 1e-9:
                 misses += 1
                 break
-    assert misses <= most_misses(200)
+    assert misses <= most_misses(80)
 
 
-def _misses(values: Array, kind: type[DeadlineBetting], order: str, trials: int = 200) -> int:
+def _misses(values: Array, kind: type[DeadlineBetting], order: str, trials: int = 80) -> int:
     truth, misses = values.mean(), 0
     for seed in range(trials):
         got = kind(values.shape[0], 8, 0.15, DELTA, integer=True)
@@ -107,16 +107,17 @@ class Peeking(DeadlineBetting):
     """A mutation: the bet's variance and sign know the sample that they bet on."""
 
     def _bet(self, variance: float, aim: float, factor: float, *, floor: bool) -> None:
-        self._gain[:] = np.maximum(self._gain, self._risk * -0.5)
+        worst = self._risk * -0.5
+        self._gain[self._gain < worst] = worst[self._gain < worst]
         super()._bet(variance, aim, factor, floor=floor)
 
 
 def test_mutations_are_caught() -> None:
     # A population in which early draws say much about late ones, so the correction matters.
     values = np.repeat([0.0, 3.0], 200)
-    assert _misses(values, DeadlineBetting, "random") <= most_misses(200)
-    assert _misses(values, DeadlineBetting, "file") > most_misses(200)
-    assert _misses(values, Peeking, "random") > most_misses(200)
+    assert _misses(values, DeadlineBetting, "random") <= most_misses(80)
+    assert _misses(values, DeadlineBetting, "file") > most_misses(80)
+    assert _misses(values, Peeking, "random") > most_misses(80)
     # Without the correction the interval does not close on the truth as the rest thins out.
     got = NoCorrection(400, 8, 0.15, DELTA, integer=True)
     right = DeadlineBetting(400, 8, 0.15, DELTA, integer=True)
