@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from foveal.errors import ProgrammingError, Span
+from foveal.planner.parse.grammar import syntax_error
 from foveal.planner.parse.openers import FORMS, opens_clause
 from foveal.planner.parse.parts import (
     CLOSING,
@@ -33,6 +34,12 @@ ClauseRun = tuple[str, int, int]
 _SET_OPERATORS = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 _SET_WORDS = frozenset({"ALL", "DISTINCT", "BY", "NAME"})
 _QUERY_STARTS = frozenset({"SELECT", "FROM", "WITH", "("})
+# Statements that sqlglot would take without a word inside or behind a WITH's parentheses.
+_NO_QUERIES = frozenset({
+    "ALTER", "ANALYZE", "ATTACH", "CALL", "COMMENT", "COPY", "CREATE", "DETACH", "DROP", "EXECUTE",
+    "EXPLAIN", "GRANT", "KILL", "LOAD", "OPTIMIZE", "PRAGMA", "PREPARE", "REFRESH", "REVOKE",
+    "SET", "SHOW", "TRUNCATE", "USE", "VACUUM",
+})  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -137,6 +144,8 @@ class _Scan:
             self._begin(i, "from")
         elif word in _SET_OPERATORS:
             self._set_operator(level)
+        elif level.may_begin and word in _NO_QUERIES and self._is_of_with(level):
+            raise syntax_error(self.tokens, i, "write a query here, beginning with SELECT or FROM")
         elif word == "WITH" and level.may_begin:
             level.has_with = True
             level.may_begin = False
@@ -145,6 +154,13 @@ class _Scan:
         else:
             level.may_begin = False
             self._refuse_orphan(i)
+
+    def _is_of_with(self, level: _Level) -> bool:
+        """Say whether what may begin is a WITH's main query, or one of its tables."""
+        outer = self.levels[-2] if len(self.levels) > 1 else None
+        before = word_at(self.tokens, level.opening - 1)
+        in_table = outer is not None and outer.has_with and before in ("AS", "MATERIALIZED")
+        return level.has_with or in_table
 
     def _word_inside(self, i: int, level: _Level, draft: _Draft, *, in_items: bool) -> None:
         word = upper(self.tokens[i])

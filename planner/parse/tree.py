@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from foveal.errors import NotSupportedError, ProgrammingError, Span
+from foveal.errors import ProgrammingError, Span
 from foveal.planner.parse.grammar import syntax_error
 from foveal.planner.parse.openers import FORMS
 from foveal.planner.parse.parts import word_at
@@ -45,7 +45,6 @@ def parse_tree(
 
     Raises:
         ProgrammingError: 42601, sqlglot cannot read it; 54001, it nests too deeply.
-        NotSupportedError: 0A000, it is a statement that cannot stand here.
     """
     text = prefix + _feed(tokens, start, end, base, holes)
     try:
@@ -60,13 +59,8 @@ def parse_tree(
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         # sqlglot stumbles over some malformed texts with these instead of an error of its own.
         raise _syntax_error(tokens, start, end, None, base, error) from None
-    if not isinstance(tree, ROOTS):
-        token = tokens[start]
-        raise NotSupportedError(
-            f"{token.text.upper()} cannot be used over video tables",
-            span=Span(token.start, token.end),
-            hint="write it as a SELECT",
-        )
+    if not isinstance(tree, ROOTS) or tree.find(exp.Command) is not None:
+        raise syntax_error(tokens, start, "write a query here, beginning with SELECT or FROM")
     labels = {
         tokens[i].start: tokens[i].text for i in range(start + 1, end) if _is_label(tokens, i)
     }

@@ -304,3 +304,7 @@ SELECT count(*) FROM t HAVING count(*) > 1;
 SELECT TIMESTAMPTZ '2020-01-01 00:00:00+00' + INTERVAL 1 MONTH FROM t;
 SELECT parse_path('a/b'), 'a' IN ('a', 'b'), 5 IN [1, 5], a IN l FROM t;
 SELECT NOT a, -b, +c, a IS NULL, b IS NOT NULL, c ISNULL, d NOTNULL, e IS TRUE FROM t;
+SELECT f(comment), sum(load), (use), count(analyze), (call) FROM t;
+WITH a AS (SELECT load FROM t), b AS (FROM t) (SELECT max(load), (comment) FROM a) ORDER BY 1 LIMIT 2;
+WITH a AS (SELECT 1), b AS MATERIALIZED (VALUES (1)) SELECT * FROM t, a, b;
+WITH a AS (SELECT 1) (SELECT * FROM t) UNION ALL (SELECT * FROM a);
