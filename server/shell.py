@@ -201,10 +201,9 @@ def describe_answer(report: QueryReport) -> str | None:
         parts.append(_interval(report))
     if not approximate and report.detector_calls == 0 and report.frames_total == 0:
         return None
-    if report.frames_total:
-        cached = f" ({report.frames_cached:,} cached)" if report.frames_cached else ""
-        calls = f"{report.detector_calls:,} of {report.frames_total:,} frames{cached}"
-        parts.append(f"detector ran on {calls}")
+    of = f" of {report.frames_total:,}" if report.frames_total else ""
+    cached = f" ({report.frames_cached:,} cached)" if report.frames_cached else ""
+    parts.append(f"detector ran on {report.detector_calls:,}{of} frames{cached}")
     if "total" in report.seconds:
         parts.append(seconds(report.seconds["total"]))
     return " · ".join(parts)

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "udfs": ("bottom", "planner.protocols"),
     "connectors": ("bottom", "planner.protocols"),
     "engine": ("bottom", "planner", "udfs", "connectors"),
-    "server": ("bottom", "top", "engine", "connectors.video"),
+    "server": ("bottom", "top", "engine", "connectors.video", "connectors.assets"),
     "top": ("bottom", *ROOMS),
 }
 
