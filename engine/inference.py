@@ -126,10 +126,12 @@ def objects_table(frames: list[int], found: list[Detections]) -> pa.Table:
     counts = [len(d.scores) for d in found]
     boxes = np.concatenate([d.boxes for d in found]) if found else np.zeros((0, 4), np.float32)
     ordinals = [np.arange(n, dtype=np.int32) for n in counts]
+    numbers: npt.NDArray[np.int64] = np.repeat(np.array(frames, np.int64), counts)
+    places: npt.NDArray[np.int32] = np.concatenate([np.zeros(0, np.int32), *ordinals])
     return pa.table(
         {
-            "frame": pa.array(np.repeat(np.array(frames, np.int64), np.array(counts, np.int64))),
-            "ordinal": pa.array(np.concatenate(ordinals) if ordinals else np.zeros(0, np.int32)),
+            "frame": pa.array(numbers),
+            "ordinal": pa.array(places),
             "class": pa.array(
                 np.concatenate([d.classes for d in found]).astype(np.int32)
                 if found

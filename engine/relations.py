@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ def assemble(
         if field.name in wanted and field.name in columns:
             arrays.append(columns[field.name].cast(field.type))
         else:
-            arrays.append(pa.nulls(rows, field.type))
+            arrays.append(cast("Column", pa.nulls(rows, field.type)))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -92,11 +92,12 @@ def masks(boxes: npt.NDArray[np.float32]) -> Column:
     xmin, ymin, xmax, ymax = boxes.T
     x = np.stack([xmin, xmax, xmax, xmin], axis=1).reshape(-1)
     y = np.stack([ymin, ymin, ymax, ymax], axis=1).reshape(-1)
-    offsets = pa.array(np.arange(boxes.shape[0] + 1) * 4, pa.int32())
+    starts: npt.NDArray[np.int64] = np.arange(boxes.shape[0] + 1, dtype=np.int64) * 4
+    offsets = pa.array(starts, pa.int32())
     points = pa.StructArray.from_arrays(
         [pa.array(x, pa.float32()), pa.array(y, pa.float32())], names=["x", "y"]
     )
-    return pa.ListArray.from_arrays(cast("pa.Int32Array", offsets), points)
+    return pa.ListArray.from_arrays(offsets, points)
 
 
 def handles(source: str, frames: npt.NDArray[np.int64], boxes: npt.NDArray[np.float32]) -> Column:
