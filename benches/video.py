@@ -2,11 +2,11 @@
 
     FOVEAL_ASSETS=... python benches/video.py [--quick] [--json]
 
-The peer decodes every frame in order, in this process, runs the same ONNX detector on each with the
-same threads, keeps the counts and lets DuckDB answer. It runs before and after foveal's queries, and
-the quicker run stands against each of them. These start from a new database (cold: decode, detect and
-estimate included) or repeat the query there (warm). `error` is the greatest distance to the answer of
-the detector on every frame.
+The peer decodes every frame in order, in this process, runs the same ONNX detector on each with
+the same threads, keeps the counts and lets DuckDB answer. It runs before and after foveal's
+queries, and the quicker run stands against each of them. These start from a new database (cold:
+decode, detect and estimate included) or repeat the query there (warm). `error` is the greatest
+distance to the answer of the detector on every frame.
 """
 
 from __future__ import annotations
