@@ -7,7 +7,10 @@ user's text is DuckDB's and stays as it is.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from sqlglot import exp
 
@@ -91,7 +94,7 @@ class _Binder:
         self.selections: list[tuple[float | None, float | None, float]] = []
         self.notices: list[str] = []
 
-    # --- the walk ------------------------------------------------------------------------------
+    # --- the walk -------------------------------------------------------------------------------
 
     def bind(self) -> Bound:
         for span, key in self.query.parameters:
@@ -115,8 +118,8 @@ class _Binder:
         self.names += 1
         return f"__fv{self.names - 1}"
 
-    def _render(self, span: Span) -> str:
-        return apply(self.query.blanked, self.edits, span).text
+    def _render(self, span: Span, extra: Sequence[Edit] = ()) -> str:
+        return apply(self.query.blanked, [*extra, *self.edits], span).text
 
     def _pair_selects(self) -> dict[int, exp.Select]:
         """Pair each block, by index, with sqlglot's SELECT, through the names inside them."""
@@ -145,7 +148,7 @@ class _Binder:
                     best = i
         return best
 
-    # --- references ----------------------------------------------------------------------------
+    # --- references -----------------------------------------------------------------------------
 
     def _scan(self, ref: Reference, *, frames: tuple[Conjunct, ...] = ()) -> Logical:
         if ref.relation == "system":
@@ -173,9 +176,20 @@ class _Binder:
 
     def _replace_reference(self, ref: Reference) -> None:
         name = self._name()
-        alias = "" if ref.has_alias else f" AS {quote(ref.alias)}"
+        alias = "" if ref.has_alias or self._is_bare(ref.span) else f" AS {quote(ref.alias)}"
         self.edits.append(Edit(ref.span, name + alias))
         self.inputs.append((ref.span, Input(name, self._scan(ref))))
+
+    def _is_bare(self, span: Span) -> bool:
+        """Whether the name stands where no alias may follow: TABLE name, DESCRIBE name."""
+        if self.query.kind in ("describe", "summarize") and span.start == self.query.query.start:
+            return True
+        before = [t for t in self.query.tokens if t.end <= span.start]
+        if not before or before[-1].text.lower() != "table":
+            return False
+        return (
+            len(before) == 1 or before[-2].kind == "op" or before[-2].text.lower() in _BEFORE_TABLE
+        )
 
     def _pushable(self, ref: Reference) -> tuple[Conjunct, ...]:
         """Return the conjuncts over the reference alone that DuckDB would apply first anyway.
@@ -303,7 +317,7 @@ class _Binder:
                 if first is not None and last is not None:
                     self.edits.append(Edit(Span(first.start, last.start), ""))
 
-    # --- blocks that own our clauses -------------------------------------------------------------
+    # --- blocks that own our clauses ------------------------------------------------------------
 
     def _own(self, index: int) -> None:
         block = self.query.blocks[index]
@@ -316,6 +330,8 @@ class _Binder:
             or clauses.error is not None
             or (clauses.budget is not None and clauses.gap is None and self._aggregates(index))
         )
+        if not aggregate:
+            self._keep_names(block, self.selects.get(index))
         if clauses.gap is not None:
             if counts or clauses.error is not None:
                 raise NotSupportedError(
@@ -330,6 +346,22 @@ class _Binder:
             raise ProgrammingError("BOUNDS needs ERROR WITHIN beside it", span=clauses.bounds.span)
         elif clauses.budget is not None:
             self._own_budget(block)
+
+    def _keep_names(self, block: Block, select: exp.Select | None) -> None:
+        """Name the items that hold a relation of ours as they are written.
+
+        DuckDB names an item by its text, and would show the names that it knows our inputs by.
+        """
+        items = select.expressions if select is not None else []
+        for i, span in enumerate(block.items):
+            at = span.start + len(self.query.text[span.start : span.end].rstrip())
+            source = self.query.text[span.start : at]
+            if len(items) == len(block.items):
+                named = isinstance(items[i], exp.Alias) or items[i].is_star
+            else:
+                named = not (source.startswith("(") and source.endswith(")"))
+            if not named and any(_inside(held, span) for held, _ in self.inputs):
+                self.edits.append(Edit(Span(at, at), f" AS {quote(' '.join(source.split()))}"))
 
     def _aggregates(self, index: int) -> bool:
         select = self.selects.get(index)
@@ -481,7 +513,7 @@ class _Binder:
                         return tokens[block_rules.close_of(tuple(tokens), j)].end
         return None
 
-    # --- aggregate blocks ------------------------------------------------------------------------
+    # --- aggregate blocks -----------------------------------------------------------------------
 
     def _own_aggregate(self, index: int, block: Block, counts: list[Span]) -> None:
         select = self.selects.get(index)
@@ -533,7 +565,9 @@ class _Binder:
         base_ref = base.ref
         base_name = self._input_name(base_ref)
         prefix, carried = self._with_clause(block, select)
-        others = tuple(i for i in [*self._take_inputs(block.span), *carried] if i.name != base_name)
+        others = [i for i in [*self._take_inputs(block.span), *carried] if i.name != base_name]
+        # A sub-query beside the aggregates is read where their result is, not below them.
+        self.inputs += [(block.span, i) for i in others if _mentions(text, i.name)]
         frame_conjuncts = tuple(c for _, cs in source.levels for c in cs if c.columns and c.pure)
         columns = tuple(
             dict.fromkeys(["video", "frame", "ts", *used_columns(self.query, base_ref)])
@@ -541,8 +575,13 @@ class _Binder:
         columns = tuple(c for c in RELATION_COLUMNS[base_ref.relation] if c in columns)
         rows = Project(_without_project(self._scan(base_ref, frames=frame_conjuncts)), columns)
         frames = Frames(base_ref.table, frame_conjuncts)
+        below = " ".join(
+            [prefix, source.sql, *(c.text for c in own), *(k.text for k in keys),
+             *(a.call for a in aggregates)]
+        )  # fmt: skip
+        inputs = tuple(i for i in others if _mentions(below, i.name))
         node = FrameAggregate(
-            rows, frames, others, base_ref.table, base_ref.relation, prefix, source, own, keys,
+            rows, frames, inputs, base_ref.table, base_ref.relation, prefix, source, own, keys,
             aggregates, tolerance, block.span,
         )  # fmt: skip
         self.inputs.append((block.span, Input(name, node)))
@@ -574,7 +613,7 @@ class _Binder:
                     hint="split it into two blocks and UNION ALL them, or leave out ERROR WITHIN",
                 )
 
-    # --- numbers -----------------------------------------------------------------------------------
+    # --- numbers --------------------------------------------------------------------------------
 
     def _tolerance(self, block: Block) -> Tolerance:
         clauses = block.clauses
@@ -632,7 +671,7 @@ class _Binder:
     def _number(self, value: Number, span: Span, *, signed: bool = False) -> float:
         if isinstance(value, Parameter):
             given = self.snapshot.parameters.get(value.key)
-            if not isinstance(given, int | float) or isinstance(given, bool):
+            if not isinstance(given, int | float | Decimal) or isinstance(given, bool):
                 raise DataError(
                     f"parameter ${value.key} of a clause must be a number, not {given!r}",
                     sqlstate="22023",
@@ -655,6 +694,13 @@ class _Binder:
                 hint="write LIMIT 10 GAP 300",
             )
         return int(text)
+
+
+_BEFORE_TABLE = frozenset({"as", "all", "union", "except", "intersect", "name", "distinct"})
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
 
 
 def _inside(span: Span, area: Span) -> bool:
@@ -685,7 +731,7 @@ def _add_columns(item: Input, ref: Reference, columns: tuple[str, ...]) -> Input
     if not isinstance(child, Project):
         return item
     wanted = {*child.columns, *columns}
-    every = RELATION_COLUMNS[ref.relation] if ref.relation in RELATION_COLUMNS else ()
+    every = RELATION_COLUMNS.get(ref.relation, ())
     return replace(item, child=replace(child, columns=tuple(c for c in every if c in wanted)))
 
 

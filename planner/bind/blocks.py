@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlglot import exp
 
@@ -18,10 +19,10 @@ from foveal.planner.logical import (
     Source,
 )
 from foveal.planner.parse.statement import Block, Query, Token
-from foveal.planner.text import Edit, apply, quote
+from foveal.planner.text import Edit, quote
 
 AGGREGATES = frozenset(
-    [
+    [  # fmt: skip
         "any_value",
         "approx_count_distinct",
         "approx_quantile",
@@ -104,7 +105,13 @@ AGGREGATES = frozenset(
 SAMPLED_KINDS = ("fcount", "count_star", "count", "sum", "avg")
 """Aggregates that a sample of frames can bound."""
 
-Render = Callable[[Span], str]
+
+class Render(Protocol):
+    """Gives a span's text with the binder's edits made, and `extra` ones, which go first."""
+
+    def __call__(self, span: Span, extra: Sequence[Edit] = ()) -> str:
+        """Return the edited text of `span`."""
+        ...
 
 
 def from_clause(select: exp.Select) -> exp.Expr | None:
@@ -487,9 +494,7 @@ class BlockText:
         return " ".join(parts)
 
     def _edited(self, span: Span) -> str:
-        whole = apply(self.query.blanked, [*self.edits], span).text
-        inner = [e for e in self.edits if e.span.start >= span.start and e.span.end <= span.end]
-        return whole if inner else self.render(span)
+        return self.render(span, self.edits)
 
     def _item(self, i: int) -> str:
         span = self.block.items[i]
@@ -497,8 +502,7 @@ class BlockText:
         items = self._items()
         if items and isinstance(items[i], exp.Alias):
             return text
-        touched = any(e.span.start >= span.start and e.span.end <= span.end for e in self.edits)
-        if not touched:
+        if text == self.query.text[span.start : span.end]:
             return text
         return f"{text} AS {quote(self._default_name(span))}"
 
@@ -517,6 +521,14 @@ class BlockText:
     def _check_grouped(self) -> None:
         known = set(RELATION_COLUMNS[self.base.ref.relation])
         aliases = {i.alias.lower() for i in self._items() if isinstance(i, exp.Alias)}
+        for span, item in zip(self.block.items, self._items(), strict=False):
+            if item.is_star:
+                raise ProgrammingError(
+                    "a star beside an aggregate reads columns that are not grouped",
+                    sqlstate="42803",
+                    span=span,
+                    hint="name the columns of GROUP BY",
+                )
         for part in (*self.block.items, self.block.having, self.block.order_by):
             if part is None:
                 continue

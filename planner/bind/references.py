@@ -189,19 +189,9 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
 
 
 def _reaches(star: exp.Expr, ref: Reference) -> bool:
-    """Whether an unqualified star can expand to the relation's columns.
+    """Whether an unqualified star can expand to the relation's own columns.
 
-    It does when the star's SELECT, or one that feeds it, mentions the relation.
+    It does where the star's own FROM has the relation. What a sub-query hands up is named by its
+    own items, which are looked at by themselves.
     """
-    select = enclosing_select(star)
-    if select is None:
-        return True
-    from_ = select.args.get("from_") or select.args.get("from")
-    sources = [from_, *(select.args.get("joins") or ()), *(select.args.get("laterals") or ())]
-    for source in sources:
-        if source is None:
-            continue
-        for table in source.find_all(exp.Table):
-            if table is ref.node or table.name.lower() in visible_ctes(table):
-                return True
-    return False
+    return ref.select is None or enclosing_select(star) is ref.select
