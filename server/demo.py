@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the demonstration and return the exit status."""
     parser = argparse.ArgumentParser(prog="foveal demo", description=__doc__)
     parser.add_argument("--real", action="store_true", help=f"ask {REAL_CLIP}")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the street's video")
+    parser.add_argument("--seconds", type=float, default=90.0, help="length of the street's video")
     parser.add_argument("--seed", type=int, default=7, help="which street")
     parser.add_argument("--keep", metavar="DIR", type=Path, help="keep clip and database there")
     options = parser.parse_args(arguments)
@@ -102,13 +102,14 @@ def _rendered_stage(folder: Path, seconds: float, seed: int) -> Stage:
     if terminal is not None:
         terminal.write("\r\x1b[K")
     cars = truth_counts(truth, "car")
-    busy = max(1, int(np.quantile(cars, 0.97)))
+    people = truth_counts(truth, "person")
+    crowd = max(1, int(np.quantile(people, 0.9)))
     head = min(truth.frames, 10 * round(truth.fps))
-    people = int(truth_counts(truth, "person")[:head].sum())
+    sightings = int(people[:head].sum())
 
-    def busy_ones(rows: list[tuple[object, ...]]) -> str:
-        right = sum(int(cars[int(str(row[0]))]) >= busy for row in rows)
-        return f"{right} of the {len(rows)} frames have {busy} cars or more"
+    def in_them(rows: list[tuple[object, ...]]) -> str:
+        counted = ", ".join(str(people[int(str(row[0]))]) for row in rows)
+        return f"{counted} people, counting those at least half visible"
 
     return Stage(
         clip,
@@ -124,14 +125,14 @@ def _rendered_stage(folder: Path, seconds: float, seed: int) -> Stage:
                 lambda _: f"{cars.mean():.4g} cars",
             ),
             Question(
-                f"Show five moments, two seconds apart, with {busy} cars or more.",
-                _moments("car", busy, round(2 * truth.fps)),
-                busy_ones,
+                f"Show five moments, two seconds apart, with {crowd} people or more.",
+                _moments("person", crowd, round(2 * truth.fps)),
+                in_them,
             ),
             Question(
                 "How often is a person seen, by place, in the first ten seconds?",
                 _by_place("person", head),
-                lambda _: f"{people:,} sightings",
+                lambda _: f"{sightings:,} sightings",
             ),
         ),
     )
@@ -211,7 +212,7 @@ def _answer(connection: Connection, question: Question, line: ProgressLine | Non
     names = [name for name, *_ in cursor.description or []]
     for row in rows:
         pairs = zip(names, row, strict=True)
-        print("   " + "  ".join(f"{name} = {text_of(value)}" for name, value in pairs))
+        print("   " + "  ".join(f"{name} = {_short(value)}" for name, value in pairs))
     report = connection.last_query()
     answer = None if report is None else describe_answer(report)
     print(f"   ({len(rows)} row{'' if len(rows) == 1 else 's'})" + (f" {answer}" if answer else ""))
@@ -219,3 +220,7 @@ def _answer(connection: Connection, question: Question, line: ProgressLine | Non
         print(f"   {notice.severity}: {notice.message}")
     if question.truth is not None:
         print(f"   truth: {question.truth(rows)}", flush=True)
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else text_of(value)
