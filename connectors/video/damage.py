@@ -34,6 +34,13 @@ def skipped_ranges(
     usual = usual_step(table, facts) * facts.tick
     origin = float(times[yields].min())
     ranges = [(t, t + usual) for t in sorted((times[lost] - origin).tolist())]
+    for packet in table.after_loss.tolist():
+        if packet > 0:
+            low = float(times[:packet].max()) - origin + usual
+            high = float(times[packet:].min()) - origin
+            if high > low + 0.5 * usual:  # else what lay there was no picture
+                ranges.append((low, high))
+    ranges.sort()
     end = float(times[table.due].max()) - origin + usual
     promised = _promised_end(stream, packets=table.packets, usual=usual, origin=origin)
     if promised is not None and promised > end + 1.5 * usual:

@@ -268,10 +268,10 @@ class Pool:
         """Start nothing yet."""
         self._lock = threading.Lock()
         self._idle: list[Child] = []
+        self._all: set[Child] = set()
 
     def take(self, index: packets.PacketIndex | None = None) -> Child:
         """Return a child of the caller's own, rather one that already holds `index`."""
-        dead: list[Child] = []
         taken: Child | None = None
         with self._lock:
             dead = [child for child in self._idle if not child.alive]
@@ -281,8 +281,12 @@ class Pool:
                 taken = knows[0] if knows else self._idle[-1]
                 self._idle.remove(taken)
         for child in dead:
-            child.close()
-        return taken or Child()
+            self._end(child)
+        if taken is None:
+            taken = Child()
+            with self._lock:
+                self._all.add(taken)
+        return taken
 
     def give(self, child: Child) -> None:
         """Take a child back."""
@@ -290,20 +294,25 @@ class Pool:
             if child.alive and len(self._idle) < IDLE:
                 self._idle.append(child)
                 return
+        self._end(child)
+
+    def _end(self, child: Child) -> None:
         child.close()
+        with self._lock:
+            self._all.discard(child)
 
     def close(self) -> None:
-        """End every resting child."""
+        """End every child, those in use as well."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for child in idle:
-            child.close()
+            children, self._idle = list(self._all), []
+        for child in children:
+            self._end(child)
 
     def forget(self) -> None:
         """Drop the children without touching them: after a fork they belong to the parent."""
         self._lock = threading.Lock()
-        _FORGOTTEN.extend(self._idle)
-        self._idle = []
+        _FORGOTTEN.extend(self._all)
+        self._idle, self._all = [], set()
 
 
 _FORGOTTEN: list[Child] = []

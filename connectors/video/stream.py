@@ -6,6 +6,7 @@ by FFmpeg's opaque field (AV_CODEC_FLAG_COPY_OPAQUE), not by stamps, which files
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-NOT_FILMS = frozenset(
-    {"tty", "bin", "xbin", "adf", "idf", "concat", "concatf", "hls", "dash", "imf", "sdp", "lavfi"}
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,h264,hevc,vvc,av1,"
+    "obu,ivf,ogg,mxf,nut,mjpeg,mjpeg_2000,dv,vc1,h261,h263,rm,wtv,dhav,yuv4mpegpipe,gif,apng,swf"
 )
-"""FFmpeg formats that are text drawn as pictures, or lists that point at other files."""
+"""The FFmpeg demuxers that are let near a file. Missing are those that open further addresses
+(hls, dash, concat, sdp), draw text as pictures (tty) or read devices."""
 
 _UNMATCHED = 64
 """Packets read after a seek without meeting a known one, before the seek counts as failed."""
@@ -53,6 +56,8 @@ class PacketFacts:
     is_key: bool
     is_corrupt: bool
     is_discard: bool
+    gap: int
+    """Bytes before the packet that belong to no packet, as far as the container lets us see."""
 
 
 class Stream:
@@ -76,17 +81,13 @@ class Stream:
     def _open(self) -> None:
         set_level(PANIC)
         try:
-            # The whitelist keeps a crafted file from opening other files' addresses or the network.
             container = av.open(
                 f"file:{self.path}",
-                options={"protocol_whitelist": "file"},
+                options={"protocol_whitelist": "file", "format_whitelist": FORMATS},
                 metadata_errors="replace",
             )
         except (FFmpegError, OSError) as error:
             raise self._not_opened(error) from error
-        if container.format.name in NOT_FILMS:
-            container.close()
-            raise unreadable(self.path, "it is text or a play list, not video")
         stream = container.streams.best("video")
         if stream is None:
             container.close()
@@ -124,6 +125,8 @@ class Stream:
                 hint="frames of such a file cannot be located; record to MKV or TS, which survive "
                 "a cut, or repair the file with a tool that rebuilds the moov box",
             )
+        if getattr(error, "errno", None) == errno.EINVAL:
+            return unreadable(self.path, "it is of no video format: text, say, or a play list")
         return unreadable(self.path, f"it is no video that FFmpeg knows ({reason(error)})")
 
     def close(self) -> None:
@@ -139,21 +142,38 @@ class Stream:
         self.close()
 
     def demux(self) -> Iterator[PacketFacts]:
-        """Yield the facts of every packet from here to the end, decoding nothing."""
-        while (packet := self._read()) is not None:
+        """Yield the facts of every packet from here to the end, decoding nothing.
+
+        Matroska says nowhere how many packets there should be, but its packets lie close together
+        in file order: so there all streams are read, to see what bytes are left between them.
+        """
+        adjacent = "matroska" in self.container.format.name
+        if adjacent:
+            self._demuxed = self.container.demux()
+        end: int | None = None
+        while (packet := self._read(every=adjacent)) is not None:
+            pos = NO_STAMP if packet.pos is None or packet.pos < 0 else packet.pos
+            gap = 0 if end is None or pos == NO_STAMP else max(0, pos - end)
+            end = pos + packet.size if adjacent and pos != NO_STAMP else end
+            if packet.stream_index != self.stream.index:
+                continue
             yield PacketFacts(
                 pts=NO_STAMP if packet.pts is None else packet.pts,
                 dts=NO_STAMP if packet.dts is None else packet.dts,
-                pos=NO_STAMP if packet.pos is None or packet.pos < 0 else packet.pos,
+                pos=pos,
                 size=packet.size,
                 duration=packet.duration or 0,
                 is_key=packet.is_keyframe,
                 is_corrupt=packet.is_corrupt,
                 is_discard=packet.is_discard,
+                gap=gap,
             )
 
-    def _read(self) -> Any | None:
-        """Return the next packet of the stream, None at the end; damage is stepped over."""
+    def _read(self, *, every: bool = False) -> Any | None:
+        """Return the next packet of the stream (of `every` stream), None at the end.
+
+        Damage is stepped over.
+        """
         failures = 0
         self._untouched = False
         while True:
@@ -165,7 +185,8 @@ class Stream:
                 failures += 1
                 if failures > 100:
                     return None
-                self._demuxed = self.container.demux(self.stream)
+                streams = () if every else (self.stream,)
+                self._demuxed = self.container.demux(*streams)
                 continue
             except FFmpegError as error:
                 raise unreadable(self.path, f"reading failed ({reason(error)})") from error
@@ -279,13 +300,26 @@ class Stream:
                 ordinal = self._count(packet)
                 if packet.size == 0:
                     return []  # an empty packet would read as the end of the stream
-                packet.opaque = ordinal
+                packet.opaque = _Tag(ordinal)
                 frames = self._decode(packet)
         except FFmpegError as error:
             self.refused += 1
             _LOG.debug("packet %d of %s: %s", self.next_packet - 1, self.path, error)
             return []
         return [(_ordinal(frame), frame) for frame in frames]
+
+
+class _Tag:
+    """A packet's ordinal, as an object of its own.
+
+    PyAV keeps opaque objects by identity; small integers are shared, so that the end of one
+    packet would strip another packet, of another file even, of its ordinal.
+    """
+
+    __slots__ = ("ordinal",)
+
+    def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
 
 
 class Rgb:
@@ -309,7 +343,7 @@ class Rgb:
 
 def _ordinal(frame: VideoFrame) -> int:
     opaque = frame.opaque
-    return opaque if isinstance(opaque, int) else -1
+    return opaque.ordinal if isinstance(opaque, _Tag) else -1
 
 
 def _seek_stamps(index: PacketIndex, start: int) -> Iterator[int]:

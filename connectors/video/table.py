@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 
+LOSS = 256
+"""Bytes between two Matroska packets beyond which packets are missing there; headers of blocks and
+clusters take some tens."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
     """What the container says of the stream. `rate`: frames per second, 0 if unknown."""
@@ -46,15 +51,24 @@ class PacketTable:
     is_key: Flags
     is_corrupt: Flags
     is_discard: Flags
+    gap: Ints
 
     @classmethod
     def of(cls, facts: Iterable[PacketFacts]) -> PacketTable:
         """Gather the packets."""
-        rows = [(f.pts, f.dts, f.pos, f.size, f.is_key, f.is_corrupt, f.is_discard) for f in facts]
-        columns = np.array(rows, np.int64).reshape(-1, 7).T.copy()
+        rows = [
+            (f.pts, f.dts, f.pos, f.size, f.is_key, f.is_corrupt, f.is_discard, f.gap)
+            for f in facts
+        ]
+        columns = np.array(rows, np.int64).reshape(-1, 8).T.copy()
         pts, dts, pos, size = (columns[i] for i in range(4))
         key, corrupt, discard = (columns[i].astype(np.bool_) for i in range(4, 7))
-        return cls(pts, dts, pos, size, key, corrupt, discard)
+        return cls(pts, dts, pos, size, key, corrupt, discard, columns[7])
+
+    @property
+    def after_loss(self) -> Ints:
+        """The packets before which the container lost some."""
+        return np.flatnonzero(self.gap > LOSS)
 
     @property
     def packets(self) -> int:

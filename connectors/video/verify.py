@@ -123,12 +123,14 @@ def check(
 def needs_proof(stream: Stream, table: PacketTable) -> bool:
     """Say whether demuxing alone shows that seeking may not be trusted anywhere in the file.
 
-    That is damage marked on packets; an AVI that lacks chunks, since its keyframe marks are a list
-    by chunk number; and MPEG program streams, which are cut into other packets after a seek.
+    That is damage marked on packets, or left between them; an AVI that lacks chunks, since its
+    keyframe marks are a list by chunk number; and MPEG program streams, which are cut into other
+    packets after a seek.
     """
     kind, declared = stream.container.format.name, stream.stream.frames
     out_of_step = kind == "avi" and declared not in (0, table.packets)
-    return bool(table.is_corrupt.any()) or out_of_step or kind == "mpeg"
+    hurt = bool(table.is_corrupt.any()) or len(table.after_loss) > 0
+    return hurt or out_of_step or kind == "mpeg"
 
 
 def nearest_starts(index: PacketIndex) -> tuple[int, int] | None:
