@@ -126,6 +126,19 @@ class Ddl:
 
     def drop_stored(self, statement: DropStored) -> str:
         """DROP VIEW or MACRO of one that foveal keeps."""
+        name = statement.name.lower()
+        video = self._definitions.videos.get(name)
+        kept = self._definitions.stored.get(name)
+        kind = "video table" if video is not None else "view"
+        if video is None and kept is not None and kept.kind != "view":
+            kind = "macro"
+        if kind != ("view" if statement.kind == "view" else "macro"):
+            raise ProgrammingError(
+                f'"{statement.name}" is a {kind}',
+                sqlstate="42809",
+                span=statement.name_span,
+                hint=f"use DROP {kind.upper()} {statement.name}",
+            )
         self._definitions.drop(statement.name)
         return "DROP VIEW" if statement.kind == "view" else "DROP MACRO"
 
@@ -153,7 +166,9 @@ class Ddl:
                     f'"{token.name}" is a {kind}',
                     sqlstate="42809",
                     span=span,
-                    hint=f"use {words[0].upper()} {kind.upper()} {token.name}",
+                    hint=f"use DROP {kind.upper()} {token.name}"
+                    if words[0] == "drop"
+                    else f"CREATE OR REPLACE {kind.upper()} changes it",
                 )
             return
 

@@ -19,7 +19,7 @@ from foveal.engine.executor import Runtime
 from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
 from foveal.engine.result import Column, Result
-from foveal.engine.substrate import Parameters, Substrate, bindings
+from foveal.engine.substrate import Parameters, Substrate, bindings, place_by_name
 from foveal.engine.tables import LiveTables
 from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled
 from foveal.planner.explain import chosen, explain_json, explain_text
@@ -227,6 +227,7 @@ class Session:
             return context.error
         if context.cancelled.is_set() and error.sqlstate == "57014":
             return QueryCanceled("the statement was cancelled")
+        place_by_name(error, context.report.sql)
         return error
 
     def _warn(self, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -102,6 +103,23 @@ def _without_line(message: str, text: str) -> tuple[str, Span | None]:
     return message[:at], Span(found + caret, found + caret + max(width, 1))
 
 
+def place_by_name(error: FovealError, sql: str) -> None:
+    """Take the quotation of a text that is not the user's off an error, in place.
+
+    Its span becomes the place in `sql` of the first name that the message quotes.
+    """
+    message, at, rest = error.message.partition("\n\nLINE ")
+    quoted = rest.split("\n")[0].partition(": ")[2].removeprefix("...").removesuffix("...")
+    if not at or error.span is not None or quoted in sql:
+        return
+    error.message, error.args = message, (message,)
+    named = {name.lower() for name in re.findall(r'"([^"]+)"', message)[:1]}
+    for token in tokenize(sql):
+        if token.kind in ("word", "quoted") and token.name.lower() in named:
+            error.span = Span(token.start, token.end)
+            return
+
+
 def bindings(sql: str, parameters: Mapping[str, object]) -> dict[str, object] | None:
     """Return the parameters that `sql` mentions, as DuckDB wants them, or None."""
     if not parameters:
@@ -159,11 +177,13 @@ class Substrate:
             raise translate(error) from error
 
     def unregister(self, name: str) -> None:
-        """Forget the table called `name`; a name that a rollback took away is no error."""
+        """Forget the table called `name`; a name that a rollback took or takes away is no error."""
         try:
             self.connection.unregister(name)
         except duckdb.Error as error:
-            raise translate(error) from error
+            told = translate(error)
+            if told.sqlstate != "25P02":
+                raise told from error
 
     def interrupt(self) -> None:
         """Stop the running statement, from any thread."""

@@ -91,7 +91,13 @@ def create_definition(statement: CreateVideoTable, *, threads: int, device: str)
     if tracker not in TRACKERS:
         raise _bad_option(statement, "tracker", "there is " + ", ".join(TRACKERS))
     options = {k: v for k, v in statement.options.items() if k not in TABLE_OPTIONS}
-    videos = list_videos(statement.sources)
+    try:
+        videos = list_videos(statement.sources)
+    except OperationalError as error:
+        for source, span in zip(statement.sources, statement.source_spans, strict=True):
+            if error.span is None and f'"{source}"' in error.message:
+                error.span = span
+        raise
     try:
         detector = load_detector(spec, options, threads=threads, device=device)
     except (ProgrammingError, DataError, OperationalError) as error:

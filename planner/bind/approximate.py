@@ -137,7 +137,12 @@ class Approximation:
                             bad = name
                 if bad is not None:
                     raise self._refused(bad, what)
-        if select.args.get("distinct") and approximate:
+        for join in select.args.get("joins") or ():
+            if join.method.upper() == "NATURAL" and approximate:
+                raise self._refused(join, "a NATURAL join, which may compare it")
+        if select.args.get("distinct") and (
+            approximate or any(tainted(item) is not None for item in select.expressions)
+        ):
             raise self._refused(select, "DISTINCT")
         order = select.args.get("order")
         if order is not None and select.args.get("limit") is not None:
@@ -167,9 +172,12 @@ class Approximation:
 
     def _block(self, select: exp.Select) -> frozenset[str]:
         """Check a block that makes approximate values; every aggregate in it is one."""
+        scalar = self._scalar_subqueries(select)
 
         def tainted(node: exp.Expr) -> exp.Expr | None:
             for part in node.walk():
+                if id(part) in scalar:
+                    return part
                 call = isinstance(part, exp.AggFunc) or (
                     isinstance(part, exp.Anonymous) and str(part.this).lower() == "fcount"
                 )
@@ -177,6 +185,11 @@ class Approximation:
                     return part
             return None
 
+        for key, what in (("where", "WHERE"), ("group", "GROUP BY")):
+            held = select.args.get(key)
+            bad = tainted(held) if held is not None else None
+            if bad is not None:
+                raise self._refused(bad, what)
         for key, what in (("having", "HAVING"), ("qualify", "QUALIFY")):
             held = select.args.get(key)
             if held is not None:
@@ -188,7 +201,7 @@ class Approximation:
             bad = tainted(item)
             if bad is None:
                 continue
-            if not self._affine(item, tainted, {}):
+            if not self._affine(item, tainted, scalar):
                 raise self._refused(bad, "a function, an aggregate or a comparison")
             out.add(item.alias_or_name.lower() or "*")
         order, limit = select.args.get("order"), select.args.get("limit")
@@ -208,10 +221,8 @@ class Approximation:
         found: dict[str, frozenset[str]] = {}
         held = select.args.get("from_") or select.args.get("from")
         items = [held.this] if held is not None else []
-        for join in select.args.get("joins") or ():
-            items.append(join.this)
-        for lateral in select.args.get("laterals") or ():
-            items.append(lateral.this)
+        items += [join.this for join in select.args.get("joins") or ()]
+        items += [lateral.this for lateral in select.args.get("laterals") or ()]
         for item in items:
             if isinstance(item, exp.Subquery):
                 names = self._rename(item, self._visit(item.this), item.this)
@@ -230,9 +241,8 @@ class Approximation:
             *(select.args[k] for k in ("where", "having", "qualify", "order", "group")
               if select.args.get(k) is not None),
         ]  # fmt: skip
-        for join in select.args.get("joins") or ():
-            if join.args.get("on") is not None:
-                places.append(join.args["on"])
+        joins = select.args.get("joins") or ()
+        places += [join.args["on"] for join in joins if join.args.get("on") is not None]
         for place in places:
             for node in place.find_all(exp.Select, exp.SetOperation):
                 if enclosing_select(node) is select and self._visit(node):
@@ -266,16 +276,13 @@ class Approximation:
             return not is_tainted(node.right) and self._affine(node.left, tainted, scalar)
         if isinstance(node, exp.Column):
             return True
-        if isinstance(node, exp.Filter):
-            return True
-        return isinstance(node, exp.AggFunc) or (
-            isinstance(node, exp.Anonymous) and str(node.this).lower() == "fcount"
-        )
+        # A block's own call is the approximate value; a call over such a value is not affine.
+        return tainted(node) is (node.this if isinstance(node, exp.Filter) else node)
 
     def _refused(self, node: exp.Expr, what: str) -> NotSupportedError:
         span = None
         for part in node.walk():
-            if isinstance(part, exp.Identifier) or isinstance(part, exp.Anonymous | exp.AggFunc):
+            if isinstance(part, exp.Identifier | exp.Anonymous | exp.AggFunc):
                 span = identifier_span(part, self.base)
             if span is not None:
                 break

@@ -23,6 +23,7 @@ from foveal.errors import (
 )
 from foveal.planner.bind import blocks as block_rules
 from foveal.planner.bind.approximate import Approximation
+from foveal.planner.bind.predicates import Predicates, flatten_and
 from foveal.planner.bind.references import (
     Reference,
     find,
@@ -90,6 +91,7 @@ class _Binder:
         self.inputs: list[tuple[Span, Input]] = []
         self.names = 0
         self.selects = self._pair_selects()
+        self.predicates = Predicates(query, self.selects, self._render)
         self.approximate: dict[int, Span] = {}
         self.selections: list[tuple[float | None, float | None, float]] = []
         self.notices: list[str] = []
@@ -159,7 +161,7 @@ class _Binder:
             node = Track(node, ref.table)
         if ref.relation == "tracks":
             node = Tracks(node, ref.table)
-        conjuncts = frames or self._pushable(ref)
+        conjuncts = frames or self.predicates.pushable(ref)
         if conjuncts and ref.relation != "tracks":
             node = Filter(node, conjuncts)
         columns = used_columns(self.query, ref)
@@ -190,81 +192,6 @@ class _Binder:
         return (
             len(before) == 1 or before[-2].kind == "op" or before[-2].text.lower() in _BEFORE_TABLE
         )
-
-    def _pushable(self, ref: Reference) -> tuple[Conjunct, ...]:
-        """Return the conjuncts over the reference alone that DuckDB would apply first anyway.
-
-        Only from the SELECT whose FROM holds the reference without an outer join: there a row
-        that fails the predicate can never reach the result.
-        """
-        select = ref.select
-        if select is None:
-            return ()
-        joins = list(select.args.get("joins") or ())
-        if any(j.side or j.kind in ("SEMI", "ANTI") or j.method for j in joins):
-            return ()
-        if select.args.get("laterals"):
-            return ()
-        return tuple(
-            c
-            for c in self._conjuncts(select, ref.alias, ref.relation, single=not joins)
-            if c.columns and c.frame_only and c.pure
-        )
-
-    def _conjuncts(
-        self, select: exp.Select, alias: str, relation: str, *, single: bool = True
-    ) -> tuple[Conjunct, ...]:
-        """Return the SELECT's WHERE as conjuncts over one relation of its FROM.
-
-        With `single` false other relations are in scope, so unqualified names do not count as
-        the relation's and a conjunct that reads any of them is left out.
-        """
-        index = next((i for i, s in self.selects.items() if s is select), None)
-        where = select.args.get("where")
-        if index is None or where is None:
-            return ()
-        block = self.query.blocks[index]
-        nodes = _flatten_and(where.this)
-        if len(nodes) != len(block.conjuncts):
-            nodes, spans = [where.this], [block.where] if block.where else []
-        else:
-            spans = list(block.conjuncts)
-        out: list[Conjunct] = []
-        for node, span in zip(nodes, spans, strict=True):
-            if span is None:
-                continue
-            columns = block_rules.relation_columns(node, alias, relation)
-            nested = node.find(exp.Select, exp.SetOperation) is not None
-            if not single:
-                every = list(node.find_all(exp.Column))
-                if nested or any(c.table.lower() != alias.lower() for c in every):
-                    continue
-            parameter = any(span.start <= s.start < span.end for s, _ in self.query.parameters)
-            foreign = any(
-                c.name.lower() not in RELATION_COLUMNS[relation]
-                or c.table.lower() not in ("", alias.lower())
-                for c in node.find_all(exp.Column)
-            )
-            volatile = any(
-                isinstance(f, exp.Rand) or f.sql_name().lower() in ("random", "uuid", "nextval")
-                for f in node.find_all(exp.Func)
-                if not isinstance(f, exp.Anonymous)
-            ) or any(
-                str(f.this).lower() in ("random", "uuid", "nextval", "setseed", "gen_random_uuid")
-                for f in node.find_all(exp.Anonymous)
-            )
-            text = self._render(span).strip()
-            out.append(
-                Conjunct(
-                    text,
-                    alias,
-                    columns,
-                    not (nested or parameter or foreign or volatile),
-                    span,
-                    " ".join(self.query.text[span.start : span.end].split()),
-                )
-            )
-        return tuple(out)
 
     def _check_classes(self, ref: Reference) -> None:
         """Refuse a class that the detector cannot see."""
@@ -398,16 +325,41 @@ class _Binder:
             else None  # fmt: skip
         self.selections.append((fnr, fpr, self._confidence(clauses.confidence)))
 
+    def _spaced(self, select: exp.Select | None) -> tuple[Reference | None, str]:
+        """Return the video relation whose frames GAP spaces, and the name that qualifies it."""
+        if select is None:
+            return None, ""
+        base = block_rules.follow(select, self.query, self.refs, self.predicates.of)
+        if base is not None:
+            return base.ref, base.alias
+        refs = [r for r in self.refs if r.select is select]
+        return (refs[0], refs[0].alias) if len(refs) == 1 else (None, "")
+
+    def _decided_by_frame(self, block: Block, select: exp.Select, ref: Reference) -> bool:
+        """Whether the block's rows follow from one frame at a time, in any order of frames."""
+        if block_rules.has_joins(select) or block.order_by or block.window or block.qualify:
+            return False
+        if any(node is not select for node in select.find_all(exp.Select)):
+            return False
+        if select.find(exp.Window) is not None or ref.relation == "tracks":
+            return False
+        if block.group_by is None:
+            return not any(isinstance(n, exp.AggFunc) for n in select.walk())
+        group = select.args.get("group")
+        keys = {e.name.lower() for e in group.expressions} if group is not None else set[str]()
+        videos = self.snapshot.video_tables[ref.table].videos
+        return "frame" in keys and ("video" in keys or len(videos) == 1)
+
     def _own_gap(self, index: int, block: Block) -> None:
-        gap = block.clauses.gap
+        clauses, gap = block.clauses, block.clauses.gap
         assert gap is not None
         select = self.selects.get(index)
         if block.limit is None:
             raise ProgrammingError(
                 "GAP needs LIMIT before it", span=gap.span, hint="write LIMIT n GAP m"
             )
-        refs = [r for r in self.refs if r.select is select]
-        if select is None or len(refs) != 1 or refs[0].relation == "tracks" or block.in_set:
+        ref, alias = self._spaced(select)
+        if select is None or ref is None or ref.relation == "tracks" or block.in_set:
             raise NotSupportedError(
                 "GAP needs a block over one video table or its frames",
                 span=gap.span,
@@ -416,7 +368,7 @@ class _Binder:
         limit = self._whole(block.limit, "LIMIT")
         offset = self._whole(block.offset, "OFFSET") if block.offset is not None else 0
         distance = self._number(gap.value, gap.span)
-        alias = quote(refs[0].alias)
+        alias = quote(alias)
         place = "ts" if gap.unit == "seconds" else "frame"
         if block.distinct:
             raise NotSupportedError(
@@ -441,14 +393,21 @@ class _Binder:
         prefix, carried = self._with_clause(block, select)
         text = f"{prefix}{head.rstrip()} ORDER BY {ordering}"
         child_inputs = [*self._take_inputs(block.span), *carried]
-        for ref in refs:
-            for i, item in enumerate(child_inputs):
-                child_inputs[i] = _add_columns(item, ref, ("video", place))
+        child_inputs = [_add_columns(item, ref, ("video", place)) for item in child_inputs]
         child = Fragment(text, tuple(child_inputs), "select")
+        tolerance = self._tolerance(block)
+        by_frame = len(child_inputs) == 1 and self._decided_by_frame(block, select, ref)
+        if clauses.budget is not None and not by_frame:
+            raise NotSupportedError(
+                "BUDGET needs rows that can be found frame by frame",
+                span=clauses.budget.span,
+                hint="GROUP BY video, frame, without ORDER BY, sub-query or join",
+            )
         name = self._name()
-        self.inputs.append(
-            (block.span, Input(name, GapLimit(child, limit, offset, distance, gap.unit)))
+        node = GapLimit(
+            child, limit, offset, distance, gap.unit, by_frame, tolerance.seconds, tolerance.calls
         )
+        self.inputs.append((block.span, Input(name, node)))
         self.edits.append(Edit(block.span, f"SELECT * FROM {name}"))
 
     def _keyword_before(self, span: Span) -> int:
@@ -523,7 +482,7 @@ class _Binder:
             raise ProgrammingError(
                 "FCOUNT and ERROR WITHIN need a FROM clause", sqlstate="42601", span=where
             )
-        base = block_rules.follow(select, self.query, self.refs, self._conjuncts)
+        base = block_rules.follow(select, self.query, self.refs, self.predicates.of)
         if base is None or base.ref.relation == "tracks":
             if counts:
                 joined = block_rules.has_joins(select)
@@ -546,7 +505,7 @@ class _Binder:
                 span=identifier_span(outside.this, self.query.query.start),
                 hint="GROUP BY the correlated column in a sub-query and join its result",
             )
-        own = self._conjuncts(select, base.alias, base.ref.relation)
+        own = self.predicates.of(select, base.alias, base.ref.relation)
         tolerance = self._tolerance(block)
         if clauses.error is not None:
             self._refuse_mixed_or(select, block, base)
@@ -602,7 +561,7 @@ class _Binder:
         where = select.args.get("where")
         if where is None:
             return
-        nodes = _flatten_and(where.this)
+        nodes = flatten_and(where.this)
         spans = block.conjuncts if len(nodes) == len(block.conjuncts) else (block.where,)
         for node, span in zip(nodes, spans, strict=False):
             if block_rules.mixes_frames_and_objects(node, base.alias, base.ref.relation):
@@ -714,12 +673,6 @@ def _in_cte_name(node: exp.Expr, select: exp.Select) -> bool:
             return True
         parent = parent.parent
     return False
-
-
-def _flatten_and(node: exp.Expr) -> list[exp.Expr]:
-    if isinstance(node, exp.And):
-        return [*_flatten_and(node.left), *_flatten_and(node.right)]
-    return [node]
 
 
 def _without_project(node: Logical) -> Logical:

@@ -22,7 +22,7 @@ from foveal.planner.parse.statement import Block, Query, Token
 from foveal.planner.text import Edit, quote
 
 AGGREGATES = frozenset(
-    [  # fmt: skip
+    [
         "any_value",
         "approx_count_distinct",
         "approx_quantile",
@@ -210,7 +210,7 @@ def _through(
     refs: tuple[Reference, ...],
     conjuncts_of: Callable[[exp.Select, str, str], tuple[Conjunct, ...]],
 ) -> Base | None:
-    if not isinstance(inner, exp.Select) or not _only_chooses(inner):
+    if not isinstance(inner, exp.Select) or not only_chooses(inner):
         return None
     base = follow(inner, query, refs, conjuncts_of)
     if base is None:
@@ -237,7 +237,8 @@ def _through(
     )
 
 
-def _only_chooses(select: exp.Select) -> bool:
+def only_chooses(select: exp.Select) -> bool:
+    """Whether a SELECT has nothing but items, FROM and WHERE."""
     allowed = {"expressions", "from_", "from", "where", "kind", "hint"}
     return all(not value or key in allowed for key, value in select.args.items())
 

@@ -82,17 +82,37 @@ def find(query: Query, snapshot: Snapshot) -> tuple[Reference, ...]:
     """
     found = [ref for ref in _references(query, snapshot) if ref is not None]
     found.sort(key=lambda ref: ref.span.start)
+    if query.kind == "insert":
+        _check_insert(query, snapshot)
     if query.kind in _WRITES:
         target = query.tree.this
         for ref in found:
             if ref.node is target or (isinstance(target, exp.Schema) and ref.node is target.this):
-                raise ProgrammingError(
-                    f'cannot write to "{ref.table}": it is a video table',
-                    sqlstate="42809",
-                    span=ref.span,
-                    hint="its rows are what the detector sees; REFRESH VIDEO TABLE looks again",
-                )
+                raise _not_writable(ref.table, ref.span)
     return tuple(found)
+
+
+def _check_insert(query: Query, snapshot: Snapshot) -> None:
+    """Refuse an INSERT into a video table; its target stands before the query."""
+    head = [t for t in query.tokens if t.end <= query.query.start]
+    for i, token in enumerate(head):
+        if token.kind == "word" and token.text.lower() == "into":
+            rest = head[i + 1 :]
+            if len(rest) > 2 and rest[1].text == "." and rest[0].name.lower() == "main":
+                rest = rest[2:]
+            qualified = len(rest) > 1 and rest[1].text == "."
+            if rest and not qualified and rest[0].name.lower() in snapshot.video_tables:
+                raise _not_writable(rest[0].name, Span(rest[0].start, rest[0].end))
+            return
+
+
+def _not_writable(name: str, span: Span) -> ProgrammingError:
+    return ProgrammingError(
+        f'cannot write to "{name}": it is a video table',
+        sqlstate="42809",
+        span=span,
+        hint="its rows are what the detector sees; REFRESH VIDEO TABLE looks again",
+    )
 
 
 def _references(query: Query, snapshot: Snapshot) -> Iterator[Reference | None]:
