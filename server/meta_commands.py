@@ -16,9 +16,13 @@ _RELATIONS = """
     SELECT table_schema AS "schema", table_name AS name, lower(table_type) AS type
     FROM information_schema.tables
     WHERE table_catalog = current_database() AND table_schema <> '__foveal'
-    UNION ALL
-    SELECT DISTINCT 'main', table_name, 'video table' FROM foveal.videos
+    UNION ALL SELECT current_schema(), unnest($videos), 'video table'
+    UNION ALL SELECT current_schema(), unnest($stored), 'view or macro over video'
     ORDER BY ALL
+"""
+_ORDINARY = """
+    SELECT table_name FROM information_schema.tables
+    WHERE table_catalog = current_database()
 """
 
 
@@ -54,7 +58,7 @@ def run_meta_command(shell: Shell, command: MetaCommand) -> bool:
 def _describe(shell: Shell, arguments: list[str]) -> bool:
     match arguments:
         case []:
-            shell.show(_RELATIONS)
+            _list_relations(shell)
         case [name]:
             shell.show(f"DESCRIBE {_quoted_path(name)}")
         case _:
@@ -65,8 +69,19 @@ def _describe(shell: Shell, arguments: list[str]) -> bool:
 def _tables(shell: Shell, arguments: list[str]) -> bool:
     if arguments:
         raise _usage("dt")
-    shell.show(_RELATIONS)
+    _list_relations(shell)
     return True
+
+
+def _list_relations(shell: Shell) -> None:
+    """List what can be queried. Opens no video, so that a missing file hides nothing."""
+    thread = shell.connection.thread
+    ordinary = {str(name) for (name,) in shell.connection.execute(_ORDINARY)}
+    words = thread.call(lambda _: thread.session.completions())
+    ours = [name for name in words.tables if "." not in name and name not in ordinary]
+    videos = [name for name in ours if f"{name}.frames" in words.tables]
+    stored = [name for name in ours if name not in videos]
+    shell.show(_RELATIONS, {"videos": videos, "stored": stored})
 
 
 def _timing(shell: Shell, arguments: list[str]) -> bool:

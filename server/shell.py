@@ -19,6 +19,7 @@ from foveal.server.formats import BINARY_FORMATS, FORMATS, write_records
 from foveal.server.progress_line import ProgressLine, seconds
 from foveal.server.script import MetaCommand, Statement, read_script
 from foveal.server.status import Status
+from foveal.session_thread import Parameters
 
 
 class Quit(Exception):
@@ -166,7 +167,7 @@ class Shell:
             self.say(f"Time: {(time.perf_counter() - started) * 1000:.3f} ms")
         return not self.interrupted
 
-    def show(self, sql: str, parameters: list[object] | None = None) -> int:
+    def show(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a query of the console's own and print its rows; return how many."""
         with self.connection.execute(sql, parameters) as cursor:
             return self._print(cursor)

@@ -261,3 +261,22 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
     assert not heavy & set(done.stderr.split())
     assert "foveal" in done.stdout
     assert option != "--help" or "foveal demo" in done.stdout
+
+
+def test_a_missing_clip_hides_no_table(foveal: Run, clip: Path, tmp_path: Path) -> None:
+    copy, database = tmp_path / "a.mp4", str(tmp_path / "city.db")
+    copy.write_bytes(clip.read_bytes())
+    made = foveal(
+        *(database, "-c", f"CREATE VIDEO TABLE street FROM '{copy}' WITH (detector = 'demo')"),
+        *("-c", "CREATE TABLE cameras (id INTEGER)"),
+        *("-c", "CREATE VIEW cars AS SELECT frame FROM street WHERE class = 'car'"),
+    )
+    assert made.stderr == b""
+    copy.unlink()
+    done = foveal(database, "--format", "csv", "-c", "\\dt")
+    assert done.stdout.decode().splitlines() == [
+        "schema,name,type",
+        "main,cameras,base table",
+        "main,cars,view or macro over video",
+        "main,street,video table",
+    ]
