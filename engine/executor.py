@@ -66,9 +66,10 @@ class Runtime:
     def _matching(self, index: pa.Table, conjunct: Conjunct) -> Positions:
         with named(self.scratch, {"__frames": index}):
             try:
-                found = self.scratch.table(
+                sql = (
                     f"SELECT __place FROM __frames AS {quote(conjunct.alias)} WHERE {conjunct.text}"
                 )
+                found = self.scratch.table(sql, bindings(sql, self.context.parameters))
             except FovealError:
                 return index.column("__place").to_numpy()
         return np.sort(found.column(0).to_numpy())

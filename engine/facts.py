@@ -10,6 +10,7 @@ from foveal.engine.inference import object_batch
 from foveal.engine.operators.frame_groups import frames_sql
 from foveal.engine.recall import question, recall
 from foveal.engine.relations import OBJECTS
+from foveal.engine.substrate import bindings
 from foveal.errors import FovealError
 from foveal.planner.logical import FrameAggregate, Frames, Logical, Project
 from foveal.planner.lower import Facts, needs_facts
@@ -72,10 +73,11 @@ def _groups(node: FrameAggregate, runtime: Runtime) -> int:
     keys = ", ".join(f"({k.text})" for k in node.keys)
     try:
         with named(runtime.scratch, {"__frames": index}):
-            rows = runtime.scratch.rows(
+            sql = (
                 f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM "
                 f"{frames_sql(node.source, '__frames')})"
             )
+            rows = runtime.scratch.rows(sql, bindings(sql, runtime.context.parameters))
     except FovealError:
         return 1  # a key that only the session's own macros or parameters explain
     return int(rows[0][0])
@@ -101,9 +103,8 @@ def _cached_values(node: FrameAggregate, runtime: Runtime) -> np.ndarray | None:
     source = node.source.sql.replace("{rows}", "__rows") + (f" WHERE {where}" if where else "")
     try:
         with named(runtime.scratch, {"__rows": rows}):
-            found = runtime.scratch.table(
-                f"SELECT {first.call} FROM {source} GROUP BY video, frame"
-            )
+            sql = f"SELECT {first.call} FROM {source} GROUP BY video, frame"
+            found = runtime.scratch.table(sql, bindings(sql, runtime.context.parameters))
     except FovealError:
         return None
     values = np.zeros(len(chosen))

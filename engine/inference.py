@@ -185,6 +185,15 @@ def object_batch(
     return assemble(OBJECTS, rows, arrays, columns)
 
 
+def objects_at(
+    table: LiveTable, positions: Positions, columns: tuple[str, ...], context: QueryContext
+) -> pa.Table:
+    """Return the objects of the frames at sorted positions, detected first where need be."""
+    ensure(table, positions, context)
+    parts = [object_batch(table, i, frames, columns) for i, frames in table.split(positions)]
+    return pa.Table.from_batches(parts, schema=OBJECTS)
+
+
 def _flat(stored: pa.Table, name: str) -> Column:
     return stored.column(name).combine_chunks()
 

@@ -41,10 +41,9 @@ def question(
     """Return what names the question without its error, or None where it is not self-contained."""
     if node.inputs or node.prefix or not all(c.pure for c in node.predicates):
         return None
-    if any(
-        "$" in text for text in (*(k.text for k in node.keys), *(a.call for a in node.aggregates))
-    ):
-        return None
+    texts = [c.text for c in node.predicates] + [k.text for k in node.keys]
+    if any("$" in text for text in [*texts, *(a.call for a in node.aggregates)]):
+        return None  # its parameters are not part of the text
     frames = node.frames
     assert isinstance(frames, Frames | FrameScan)
     asked: dict[str, object] = {

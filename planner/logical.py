@@ -266,7 +266,8 @@ class GapLimit(Logical):
     """The first `limit` rows of the child that lie at least `gap` apart within their video.
 
     The child's last two columns name the row's video and its frame (or its ts, if `unit` is
-    seconds); they are dropped.
+    seconds); they are dropped. `by_frame`: every row follows from one frame, so that the search may
+    stop early, at the limit or at the budget of `seconds` and detector `calls`.
     """
 
     child: Logical
@@ -274,6 +275,9 @@ class GapLimit(Logical):
     offset: int
     gap: float
     unit: str
+    by_frame: bool = False
+    seconds: float | None = None
+    calls: int | None = None
 
     def label(self) -> str:
         return f"GapLimit {self.limit} gap {self.gap:g} {self.unit}"

@@ -73,10 +73,13 @@ class _Lowering:
         match node:
             case Fragment(text, inputs, kind):
                 return SqlFragment(text, tuple(self._input(i) for i in inputs), kind)
-            case GapLimit(child, limit, offset, gap, unit):
-                fragment = self.lower(child)
+            case GapLimit():
+                fragment = self.lower(node.child)
                 assert isinstance(fragment, SqlFragment)
-                return GapLimitRows(fragment, limit, offset, gap, unit)
+                return GapLimitRows(
+                    fragment, node.limit, node.offset, node.gap, node.unit, node.by_frame,
+                    node.seconds, node.calls,
+                )  # fmt: skip
             case Selection(child, fnr, fpr, confidence):
                 below = self.lower(child)
                 scans = [n for n in walk(below) if isinstance(n, ObjectScan)]

@@ -168,9 +168,13 @@ class GapLimitRows(Physical):
     offset: int
     gap: float
     unit: str
+    by_frame: bool
+    seconds: float | None
+    calls: int | None
 
     def label(self) -> str:
-        return f"GapLimitRows {self.limit} gap {self.gap:g} {self.unit}"
+        how = "  stops early" if self.by_frame else ""
+        return f"GapLimitRows {self.limit} gap {self.gap:g} {self.unit}{how}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
-from foveal.engine.inference import ensure, object_batch
+from foveal.engine.inference import ensure, objects_at
 from foveal.engine.operators.frame_groups import FrameGroups, frame_groups
 from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
@@ -175,8 +175,7 @@ class _Observer:
     def _aggregate(self, positions: Positions, out: Values) -> None:
         table, columns = self._table, self._node.rows.columns
         if self.detects:
-            parts = [object_batch(table, i, f, columns) for i, f in table.split(positions)]
-            rows = pa.Table.from_batches(parts, schema=OBJECTS)
+            rows = objects_at(table, positions, columns, self._runtime.context)
         else:
             rows = pa.Table.from_batches([table.frame_batch(positions, columns)])
         found = self._runtime.query(self._sql, {**self._inputs, self._name: rows})
