@@ -64,7 +64,8 @@ class DeadlineBetting(BettingCells):
         """
         if population < 0 or not upper >= lower or not epsilon >= 0:
             raise ValueError("need population >= 0, upper >= lower, epsilon >= 0")
-        super().__init__(upper - lower, delta)
+        finest = epsilon * (upper - lower) / 10 if relative else epsilon
+        super().__init__(upper - lower, delta, finest)
         self.population = population
         self.epsilon = epsilon
         self.relative = relative
@@ -116,6 +117,10 @@ class DeadlineBetting(BettingCells):
         """Variance of value - predicted as the bets see it: from the past, with the prior."""
         return (self._prior + self._squares) / (PRIOR_COUNT + self._seen)
 
+    def doubt(self, variance: float, samples: float) -> float:
+        """Return the variance that the bets would see after `samples` with this `variance`."""
+        return (self._prior + variance * samples) / (PRIOR_COUNT + samples)
+
     @property
     def tolerance(self) -> float:
         """Half width that meets the target now."""
@@ -161,9 +166,11 @@ class DeadlineBetting(BettingCells):
         """Return a forecast of how many more members are needed; 0 when finished."""
         if self.finished:
             return 0
-        left = self.population - self.samples
+        left, size = self.population - self.samples, self.population
         end = max(self.outlook(self.variance), LATE * self.clock)
-        needed = end / (1 + end / self.population) - self.samples
+        # k more members add N^2 (1/(left - k) - 1/left) to the clock.
+        clock = end - self.clock
+        needed = clock * left * left / (size * size + clock * left)
         return int(min(max(math.ceil(needed), 1), left))
 
     def outlook(
@@ -214,7 +221,7 @@ class DeadlineBetting(BettingCells):
         self._floor = self._integer and integer
         self._seen = weight
         self._mean = mean
-        self._squares = max(variance * (PRIOR_COUNT + weight) - self._prior, 0.0)
+        self._squares = variance * weight
         # The clock counts samples of the variance now bet on: information so far is kept.
         self.clock *= self.variance / before
 

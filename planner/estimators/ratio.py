@@ -54,7 +54,8 @@ class RatioBetting(BettingCells):
         """
         if population < 0 or not upper >= lower or not epsilon >= 0 or not count >= 0:
             raise ValueError("need population >= 0, upper >= lower, epsilon >= 0, count >= 0")
-        super().__init__(upper - lower, delta)
+        finest = epsilon * (upper - lower) / 10 if relative else epsilon
+        super().__init__(upper - lower, delta, finest)
         self.population = population
         self.epsilon = epsilon
         self.relative = relative
@@ -125,7 +126,8 @@ class RatioBetting(BettingCells):
             reach = max(ratio, self._range - ratio) * self._count
             end = forecast_end(self._variance(), reach, self._aim(), self.delta)
         end = max(end, LATE * self.clock)
-        needed = end / (1 + end / self.population) - self.samples
+        clock, size = end - self.clock, self.population
+        needed = clock * left * left / (size * size + clock * left)
         return int(min(max(math.ceil(needed), 1), left))
 
     # --- taking samples --------------------------------------------------------------------

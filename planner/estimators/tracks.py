@@ -30,6 +30,8 @@ FIT_AGAIN = 1.3
 """The prediction is refitted when this factor more frames were drawn."""
 WORTH = 0.95
 """With a new prediction, less than this part of the samples must be forecast."""
+ODD = 20
+"""Values other than the commonest that must have been seen before the first prediction."""
 NOISE = 2.0
 """A first prediction's variance is taken to be NOISE / sqrt(observed frames) larger than it looks:
 the best of many fits looks better than it is."""
@@ -201,9 +203,13 @@ class MeanTrack:
         model = fit(frames, values, self._breaks, integer=self.target.integer)
         if model is None:
             return
-        noise = NOISE / math.sqrt(frames.shape[0]) if self._predicted is None else 0.0
+        size = frames.shape[0]
+        if self._predicted is None and size - _commonest(values) < ODD:
+            return  # hardly anything has happened yet that could be predicted
+        noise = NOISE / math.sqrt(size) if self._predicted is None else 0.0
         before = estimator.outlook(estimator.variance)
-        after = estimator.outlook(model.variance * (1 + noise), 0.0, float(values.max()))
+        left_over = estimator.doubt(model.variance * (1 + noise), size)
+        after = estimator.outlook(left_over, 0.0, float(values.max()))
         if after > WORTH * before:
             return
         predicted = predict(model, frames, values, self._breaks, self._rest)
@@ -216,7 +222,7 @@ class MeanTrack:
             integer=model.rounded,
             variance=model.variance,
             mean=model.bias,
-            weight=float(frames.shape[0]),
+            weight=float(size),
         )
 
     def absorb(self, values: Values) -> None:
@@ -376,3 +382,8 @@ class RatioTrack:
         kept = np.clip(scaled, target.lower * counts, target.upper * counts)
         outside = (bottoms != counts) | (np.abs(kept - scaled) > 1e-9 * (1 + np.abs(scaled)))
         return kept, counts, outside
+
+
+def _commonest(values: Values) -> int:
+    """Return how often the commonest value occurs."""
+    return int(np.unique(values, return_counts=True)[1].max())

@@ -225,7 +225,7 @@ def test_interval_only_shrinks_and_respects_certain_bounds(
 
 
 def test_halved_cells_keep_their_wealth() -> None:
-    cells = BettingCells(8.0, DELTA)
+    cells = BettingCells(8.0, DELTA, 0.1)
     before = cells._wealth.copy()
     edges = cells._edges.copy()
     cells._halve()
