@@ -31,7 +31,7 @@ class _Publisher(BaseHTTPRequestHandler):
 @pytest.fixture
 def publisher() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Publisher)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
