@@ -6,6 +6,7 @@ Methods that read from the engine run in the session's thread (`read*`, `settle`
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -86,9 +87,13 @@ class ResultSet:
 
     def take(self, size: int | None) -> list[Row]:
         """Return up to `size` rows that were read, all for None."""
-        count = len(self._rows) if size is None else min(max(size, 0), len(self._rows))
-        self.position += count
-        return [self._rows.popleft() for _ in range(count)]
+        if size is None or size >= len(self._rows):
+            rows = list(self._rows)
+            self._rows.clear()
+        else:
+            rows = [self._rows.popleft() for _ in range(max(size, 0))]
+        self.position += len(rows)
+        return rows
 
     # --- from the engine -------------------------------------------------------------------
 
@@ -179,25 +184,41 @@ class ResultSet:
             self._end()
 
     def _table_of_rows(self) -> pa.Table:
-        """Return the rows in memory as a table and count them as taken."""
+        """Return the rows in memory as a table and count them as taken.
+
+        Raises:
+            InterfaceError: a column's Arrow value cannot be made from its Python value.
+        """
         import pyarrow as pa
 
         rows = self.take(None)
         arrays: list[pa.Array[Any]] = []
         for at, column in enumerate(self.columns):
-            values = [_arrow_value(row[at], column.type) for row in rows]
-            arrays.append(pa.array(values, types.arrow_type(column.type)))
+            values = [row[at] for row in rows]
+            try:
+                arrays.append(_arrow_array(values, column.type))
+            except (pa.ArrowException, TypeError, ValueError) as error:
+                raise errors.InterfaceError(
+                    f'column "{column.name}" ({column.type}) was read as Python values, which '
+                    "Arrow cannot hold: fetch Arrow first, before rows and other statements"
+                ) from error
         return pa.Table.from_arrays(arrays, names=[column.name for column in self.columns])
 
 
-def _arrow_value(value: object, type_text: str) -> object:
-    """Return a fetched value as its Arrow type takes it (UUID and BIT travel as text and bytes)."""
+_LOSSY = re.compile(r"\b(INTERVAL|VARIANT|UNION|BIGNUM|BIT)\b")
+"""Types whose Python value says less than their Arrow value: a timedelta has no months."""
+
+
+def _arrow_array(values: list[Any], type_text: str) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    if _LOSSY.search(type_text):
+        raise TypeError(type_text)
     match types.lookup(type_text).name:
-        case "UUID" if value is not None:
-            return str(value)
-        case "BIT" if isinstance(value, str):
-            return value.encode()
-        case "MAP" if isinstance(value, dict):
-            return list(value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        case "UUID":
+            values = [None if value is None else str(value) for value in values]
+        case "MAP":
+            values = [None if value is None else list(value.items()) for value in values]
         case _:
-            return value
+            pass
+    return pa.array(values, types.arrow_type(type_text))

@@ -136,6 +136,13 @@ def test_arrow_of_rows_that_another_statement_pushed_aside(con: foveal.Connectio
     assert aside["b"].type == direct["b"].type
 
 
+def test_arrow_is_refused_where_python_values_lost_something(con: foveal.Connection) -> None:
+    cur = con.execute("SELECT INTERVAL '1 month' AS gap")
+    con.execute("SELECT 1")
+    with pytest.raises(foveal.InterfaceError, match=r'column "gap" \(INTERVAL\)'):
+        cur.fetch_arrow_table()
+
+
 def test_record_batches_stream(con: foveal.Connection) -> None:
     reader = con.execute("SELECT range AS a FROM range(100000)").fetch_record_batch(10_000)
     assert isinstance(reader, pa.RecordBatchReader)
