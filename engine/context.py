@@ -22,7 +22,8 @@ class QueryContext:
 
     `error` keeps what a producer raised, so that it is raised as itself and not as what DuckDB
     makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself
-    with its interval; DuckDB must not be interrupted under it.
+    with its interval; DuckDB must not be interrupted under it. `answer`: estimate, low and high of
+    the running answer, where there is just one.
     """
 
     settings: Mapping[str, Value]
@@ -35,6 +36,7 @@ class QueryContext:
     started: float = field(default_factory=time.perf_counter)
     error: BaseException | None = None
     answers_when_cancelled: bool = False
+    answer: tuple[float | None, float | None, float | None] = (None, None, None)
     detect_seconds: float = 0.0
     estimate_seconds: float = 0.0
     _last_progress: float = 0.0
@@ -53,7 +55,7 @@ class QueryContext:
         """Seconds since the statement began."""
         return time.perf_counter() - self.started
 
-    def advance(self, stage: str, done: int, total: int | None, **answer: float | None) -> None:
+    def advance(self, stage: str, done: int, total: int | None) -> None:
         """Tell the progress callback, ten times a second at most."""
         if self.progress is None:
             return
@@ -64,10 +66,7 @@ class QueryContext:
         elapsed = now - self.started
         remaining = elapsed * (total - done) / done if total and done else None
         self.progress(
-            Progress(
-                stage, done, total, elapsed, remaining,
-                answer.get("estimate"), answer.get("low"), answer.get("high"),
-            )
+            Progress(stage, done, total, elapsed, remaining, *self.answer)
         )  # fmt: skip
 
     def notice(self, message: str, *, severity: str = "NOTICE") -> None:

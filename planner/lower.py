@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from foveal.errors import DataError, InternalError, NotSupportedError
+from foveal.errors import InternalError
 from foveal.planner import cost
 from foveal.planner.bind.blocks import SAMPLED_KINDS
+from foveal.planner.bounds import bounds_of
 from foveal.planner.estimators import Forecast, forecast
 from foveal.planner.logical import (
+    Aggregate,
     Detect,
     Filter,
     Fragment,
@@ -22,6 +24,7 @@ from foveal.planner.logical import (
     Project,
     Selection,
     SystemTable,
+    Tolerance,
     Track,
     Tracks,
 )
@@ -97,7 +100,7 @@ class _Lowering:
     def _input(self, node: Input) -> NamedInput:
         return NamedInput(node.name, self.lower(node.child))
 
-    # --- scans -----------------------------------------------------------------------------------
+    # --- scans ----------------------------------------------------------------------------------
 
     def _scan(self, node: Logical, columns: tuple[str, ...]) -> ObjectScan | FrameScan | TrackScan:
         conjuncts = node.conjuncts if isinstance(node, Filter) else ()
@@ -120,7 +123,7 @@ class _Lowering:
         table = self.snapshot.video_tables[frames.table]
         return (_exact(self.facts[frames], table.profile),)
 
-    # --- aggregates ------------------------------------------------------------------------------
+    # --- aggregates -----------------------------------------------------------------------------
 
     def _aggregate(self, node: FrameAggregate) -> Physical:
         table = self.snapshot.video_tables[node.table]
@@ -132,7 +135,6 @@ class _Lowering:
         exact = _exact(frames, profile) if detects else _index_only(node, frames, profile)
         guarantee = "exact" if node.tolerance.exact else str(settings["guarantee"])
         why_not = self._why_no_sample(node, guarantee)
-        bounds = {} if why_not else self._bounds(node, table)
         alternatives = [exact]
         if why_not:
             alternatives += [
@@ -155,7 +157,6 @@ class _Lowering:
                 rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
                 node.aggregates, ranked, node.tolerance,
             )  # fmt: skip
-        del bounds
         return SampleAggregate(
             rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
             node.aggregates, ranked, node.tolerance, table.max_count, guarantee,
@@ -182,20 +183,6 @@ class _Lowering:
                 return "trackid needs every frame"
         return ""
 
-    def _bounds(self, node: FrameAggregate, table: VideoTable) -> dict[str, tuple[float, float]]:
-        """Return the bounds of every SUM and AVG expression, by result column."""
-        found: dict[str, tuple[float, float]] = {}
-        for aggregate in node.aggregates:
-            if aggregate.kind in ("sum", "avg"):
-                found[aggregate.column] = bounds_of(
-                    aggregate.argument,
-                    node.tolerance.low,
-                    node.tolerance.high,
-                    table,
-                    aggregate.span,
-                )
-        return found
-
     def _sampled(
         self,
         node: FrameAggregate,
@@ -204,57 +191,92 @@ class _Lowering:
         guarantee: str,
         settings: Mapping[str, Value],
     ) -> list[Alternative]:
-        group = self.facts[node]
+        """Return the sampling plans; the aggregate that needs most frames sets their cost.
+
+        Raises:
+            DataError: 22023, the range of a SUM's or AVG's expression is not known.
+        """
+        tolerance, group = node.tolerance, self.facts[node]
         groups = max(group.groups, 1)
-        tolerance = node.tolerance
-        delta = 1 - tolerance.confidence
-        targets = sum(2 if a.kind == "avg" else 1 for a in node.aggregates)
+        size = max(frames.frames // groups, 1)
         joint = settings["group_guarantee"] == "joint"
-        delta_each = delta / targets / (groups if joint else 1)
-        per_group = max(frames.frames // groups, 1)
-        upper = float(table.max_count) if node.relation == "objects" else 1.0
-        epsilon = tolerance.epsilon
-        first = node.aggregates[0]
+        delta = (1 - tolerance.confidence) / len(node.aggregates) / (groups if joint else 1)
+        wanted = [self._mean_wanted(a, node, table, group, size) for a in node.aggregates]
+        found: list[Alternative] = []
+        for name in ("sampling", "temporal"):
+            costs = [
+                forecast(
+                    population=size,
+                    known=frames.cached // groups,
+                    upper=upper,
+                    epsilon=epsilon,
+                    deviation=deviation,
+                    delta=delta,
+                    guarantee=guarantee,
+                    temporal=name == "temporal",
+                )
+                for upper, epsilon, deviation in wanted
+            ]
+            dearest = max(costs, key=lambda c: c.calls)
+            found.append(self._priced(name, dearest, groups, frames, table, guarantee, tolerance))
+        return found
+
+    def _mean_wanted(
+        self,
+        aggregate: Aggregate,
+        node: FrameAggregate,
+        table: VideoTable,
+        group: FrameFacts,
+        size: int,
+    ) -> tuple[float, float | None, float]:
+        """Return the per-frame mean behind an aggregate: its range, half width and deviation."""
+        tolerance = node.tolerance
+        count = float(table.max_count) if node.relation == "objects" else 1.0
+        spread = group.deviation if group.deviation is not None else PRIOR_DEVIATION
+        mean = group.mean if group.mean else count / 10
+        upper, epsilon = count, tolerance.epsilon
+        if aggregate.kind in ("sum", "avg"):
+            low, high = bounds_of(
+                aggregate.argument, tolerance.low, tolerance.high, table, aggregate.span
+            )
+            if aggregate.kind == "avg":
+                # A ratio: its numerator moves by the range of the expression around the mean.
+                width = max(high - low, 1e-12)
+                if epsilon is not None:
+                    middle = max(abs(low), abs(high)) / 2
+                    absolute = epsilon * middle if tolerance.relative else epsilon
+                    epsilon = max(absolute, 1e-9) * mean / width
+                return count, epsilon, spread
+            widest = max(abs(low), abs(high), 1e-12)
+            upper, spread, mean = upper * widest, spread * widest, mean * widest / 2
         if epsilon is not None:
             if tolerance.relative:
-                mean = group.mean if group.mean else upper / 10
                 epsilon = max(epsilon * mean, 1e-9)
-            elif first.kind in ("count_star", "count"):
-                epsilon = epsilon / per_group
-            elif first.kind in ("sum", "avg"):
-                low, high = bounds_of(
-                    first.argument, tolerance.low, tolerance.high, table, first.span
-                )
-                widest = max(abs(low), abs(high), 1e-12)
-                if first.kind == "sum":
-                    epsilon, upper = epsilon / per_group, upper * widest
-                else:
-                    epsilon = epsilon / max(high - low, 1e-12)
-        deviation = group.deviation
-        if deviation is None:
-            deviation = PRIOR_DEVIATION * (upper / table.max_count if upper else 1.0)
-        known = frames.cached // groups
-        found: list[Alternative] = []
-        for name, temporal in (("sampling", False), ("temporal", True)):
-            predicted: Forecast = forecast(
-                population=per_group, known=known, upper=upper, epsilon=epsilon,
-                deviation=deviation, delta=delta_each, guarantee=guarantee, temporal=temporal,
-            )  # fmt: skip
-            calls = min(predicted.calls * groups, frames.frames - frames.cached)
-            if tolerance.calls is not None:
-                calls = min(calls, tolerance.calls)
-            decode = predicted.passes * cost.decode_sample(
-                calls / predicted.passes, frames, table.profile
-            )
-            detect = cost.detect(calls, table.profile)
-            if tolerance.seconds is not None and decode + detect > tolerance.seconds:
-                share = tolerance.seconds / (decode + detect)
-                calls, decode, detect = int(calls * share), decode * share, detect * share
-            found.append(
-                Alternative(name, int(calls), decode, detect, 0.0, guarantee,
-                            why=f"{predicted.passes:g} decoding pass(es)")
-            )  # fmt: skip
-        return found
+            elif aggregate.kind != "fcount":
+                epsilon /= size
+        return upper, epsilon, spread
+
+    def _priced(
+        self,
+        name: str,
+        predicted: Forecast,
+        groups: int,
+        frames: FrameFacts,
+        table: VideoTable,
+        guarantee: str,
+        tolerance: Tolerance,
+    ) -> Alternative:
+        calls = min(predicted.calls * groups, frames.frames - frames.cached)
+        if tolerance.calls is not None:
+            calls = min(calls, tolerance.calls)
+        passes = predicted.passes
+        decode = passes * cost.decode_sample(calls / passes, frames, table.profile)
+        detect = cost.detect(calls, table.profile)
+        if tolerance.seconds is not None and decode + detect > tolerance.seconds:
+            share = tolerance.seconds / (decode + detect)
+            calls, decode, detect = calls * share, decode * share, detect * share
+        why = f"{passes:g} decoding pass{'es' if passes > 1 else ''}"
+        return Alternative(name, round(calls), decode, detect, 0.0, guarantee, why=why)
 
     def _choose(self, alternatives: list[Alternative], node: FrameAggregate) -> Alternative:
         usable = [a for a in alternatives if a.applies]
@@ -288,8 +310,6 @@ def _index_only(node: FrameAggregate, frames: FrameFacts, profile: Profile) -> A
 
 
 def _explain_choice(alternative: Alternative, best: Alternative) -> Alternative:
-    from dataclasses import replace
-
     if alternative is best:
         why = f"chosen{'; ' + alternative.why if alternative.why else ''}"
     elif not alternative.applies:
@@ -299,46 +319,3 @@ def _explain_choice(alternative: Alternative, best: Alternative) -> Alternative:
         slower = f"{times:.1f}x the chosen plan's seconds" if times < math.inf else "dearer"
         why = f"{slower}{'; ' + alternative.why if alternative.why else ''}"
     return replace(alternative, why=why)
-
-
-_GEOMETRY = {"xmin": "width", "xmax": "width", "ymin": "height", "ymax": "height"}
-
-
-def bounds_of(
-    expression: str, low: float | None, high: float | None, table: VideoTable, span: object
-) -> tuple[float, float]:
-    """Return the range of an aggregated expression: as declared, from its type, or geometry.
-
-    Raises:
-        DataError: 22023, nothing bounds it.
-    """
-    from foveal.errors import Span
-
-    if low is not None and high is not None:
-        return low, high
-    name = expression.strip().strip('"').split(".")[-1].strip('"').lower()
-    if name in _GEOMETRY:
-        sizes = [getattr(v, _GEOMETRY[name]) for v in table.videos]
-        return 0.0, float(max(sizes, default=0))
-    if name == "confidence":
-        return 0.0, 1.0
-    compact = expression.replace(" ", "").lower()
-    comparisons = ("=", "<", ">", " in ", " like ", " is ", " between ")
-    if not any(c in compact for c in "+-*/(") and any(
-        c.strip() in expression.lower() if c.strip() in "=<>" else c in expression.lower()
-        for c in comparisons
-    ):
-        return 0.0, 1.0
-    try:
-        constant = float(compact)
-    except ValueError:
-        raise DataError(
-            f"the range of {expression} is not known, so no error bound holds for it",
-            sqlstate="22023",
-            span=span if isinstance(span, Span) else None,
-            hint="add BOUNDS (lowest, highest) after ERROR WITHIN",
-        ) from None
-    return min(constant, 0.0), max(constant, 0.0)
-
-
-__all__ = ["Facts", "NotSupportedError", "bounds_of", "lower", "needs_facts"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NO_STAMP = -(2**63)
 """Stands for a missing pts, dts or byte position (FFmpeg's AV_NOPTS_VALUE)."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the bytes that `dump` writes; part of every cache key."""
 
 _ARRAYS = (

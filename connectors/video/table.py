@@ -180,7 +180,8 @@ def assemble(
     frame_start = frame_starts(order, starts, start_frames)
     return PacketIndex(
         pts=pts,
-        ts=(pts - pts[0]) * facts.tick,
+        # Multiplied first: 19 stamps of 1/10 s are 1.9 s, not 1.9000000000000001.
+        ts=(pts - pts[0]) * facts.time_base[0] / facts.time_base[1],
         is_key=frame_start == order,
         time_base=facts.time_base,
         width=facts.width,

@@ -26,7 +26,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "detectors": pa.schema(
         [
-            ("name", _TEXT), ("family", _TEXT), ("table_name", _TEXT), ("classes", pa.list_(_TEXT)),
+            ("name", _TEXT), ("family", _TEXT), ("table_name", _TEXT), ("origin", _TEXT),
+            ("classes", pa.list_(_TEXT)),
             ("input_width", _INT), ("input_height", _INT), ("confidence", _REAL), ("iou", _REAL),
             ("slices", _INT), ("seconds_per_frame", _REAL), ("measured", _FLAG), ("path", _TEXT),
             ("key", _TEXT),
@@ -116,6 +117,7 @@ class SystemCatalog:
         return rows
 
     def _detectors(self) -> list[dict[str, object]]:
+        """Return the detectors that tables use, then those that any table could name."""
         rows: list[dict[str, object]] = []
         for live in self._tables().values():
             info, profile = live.info, live.facts().profile
@@ -124,6 +126,7 @@ class SystemCatalog:
                     "name": info.name,
                     "family": info.family,
                     "table_name": live.name,
+                    "origin": "in use",
                     "classes": list(info.classes),
                     "input_width": info.input_width,
                     "input_height": info.input_height,
@@ -136,7 +139,7 @@ class SystemCatalog:
                     "key": info.key,
                 }
             )
-        return rows
+        return [*rows, *_known_detectors()]
 
     def _setting_rows(self) -> list[dict[str, object]]:
         values = self._settings()
@@ -183,6 +186,24 @@ class SystemCatalog:
             }
             for past in self._past
         ]
+
+
+def _known_detectors() -> list[dict[str, object]]:
+    """Return the detectors that foveal can find by name; what is in them shows at first use."""
+    from foveal.connectors import assets
+
+    rows: list[dict[str, object]] = [{"name": "demo", "origin": "comes with foveal"}]
+    for asset in assets.ASSETS:
+        if asset.kind == "detector":
+            found = assets.find(asset.name)
+            rows.append(
+                {
+                    "name": asset.name.removesuffix(".onnx"),
+                    "origin": f"download: {asset.url}" if found is None else "on this machine",
+                    "path": str(found) if found is not None else None,
+                }
+            )
+    return rows
 
 
 def show(value: Value) -> str:

@@ -175,11 +175,16 @@ class LiveTable:
         self._threads = threads
         self._device = device
         self._notice = notice
+        self._hashes: list[str] = []
 
     def stale(self) -> bool:
         """Whether a file that was opened is another one by now."""
         opened = self.__dict__.get("videos")
-        return opened is not None and any(video.changed() for video in opened)
+        if opened is None:
+            return False
+        return any(video.changed() for video in opened) or (
+            [video.content_hash for video in opened] != self._hashes
+        )
 
     @property
     def name(self) -> str:
@@ -224,6 +229,8 @@ class LiveTable:
                     hint=f"put the file back, or REFRESH VIDEO TABLE {self.name}",
                 )
             found.append(VideoFile(Path(listed.path), listed.name, isolate=self._isolate))
+        # The hash also names how the frames are numbered, which damage found later may change.
+        self._hashes = [video.content_hash for video in found]
         for video in found:
             for first, last in video.index.skipped:
                 self._notice(

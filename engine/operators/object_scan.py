@@ -27,6 +27,9 @@ def object_scan(node: ObjectScan, runtime: Runtime) -> ArrowStream:
         return ProducedStream(OBJECTS, lambda: iter(()), runtime.context)
     positions = runtime.positions(node.table, node.conjuncts)
     table = runtime.tables[node.table]
+    report = runtime.context.report
+    report.frames_total += len(positions)
+    report.frames_cached += int(table.processed()[positions].sum())
     return ProducedStream(
         OBJECTS, lambda: _batches(node, table, positions, runtime), runtime.context
     )

@@ -23,6 +23,7 @@ from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import ArrowStream
 from foveal.errors import QueryCanceled
+from foveal.planner.bounds import bounds_of
 from foveal.planner.cost import jump_seconds
 from foveal.planner.estimators import (
     Costs,
@@ -33,7 +34,6 @@ from foveal.planner.estimators import (
     SamplingRun,
 )
 from foveal.planner.logical import Aggregate
-from foveal.planner.lower import bounds_of
 from foveal.planner.physical import SampleAggregate
 from foveal.planner.protocols import VideoTable
 
@@ -115,17 +115,14 @@ def _sample(node: SampleAggregate, runtime: Runtime, run: SamplingRun, observe: 
 
 
 def _tell(runtime: Runtime, run: SamplingRun) -> None:
+    """Let the progress line show the interval so far and how much is still to do."""
     context = runtime.context
     if context.progress is None:
         return
     intervals = run.intervals()
-    done = run.observed
-    total = done + run.remaining()
     if len(intervals) == 1:
-        only = intervals[0]
-        context.advance("sample", done, total, estimate=only.estimate, low=only.low, high=only.high)
-    else:
-        context.advance("sample", done, total)
+        context.answer = (intervals[0].estimate, intervals[0].low, intervals[0].high)
+    context.advance("sample", run.observed, run.observed + run.remaining())
 
 
 class _Observer:
