@@ -91,9 +91,8 @@ class Approximation:
 
     def _rename(self, holder: exp.Expr, names: frozenset[str], query: exp.Expr) -> frozenset[str]:
         alias = cast("Any", holder.args.get("alias"))
-        listed: list[str] = (
-            [c.name.lower() for c in (alias.args.get("columns") or [])] if alias else []
-        )
+        columns = cast("list[exp.Expr]", (alias.args.get("columns") or []) if alias else [])
+        listed = [column.name.lower() for column in columns]
         if not listed or not names:
             return names
         inner = [e.alias_or_name.lower() for e in getattr(query, "selects", [])]
@@ -127,7 +126,7 @@ class Approximation:
             ("group", "GROUP BY"), ("joins", "a join condition"),
         ):  # fmt: skip
             held = cast("Any", select.args.get(key))
-            parts: list[Any] = held if isinstance(held, list) else [held]
+            parts = cast("list[Any]", held if isinstance(held, list) else [held])
             for part in parts:
                 condition = part.args.get("on") if isinstance(part, exp.Join) else part
                 bad = tainted(condition) if condition is not None else None

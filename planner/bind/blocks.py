@@ -425,7 +425,7 @@ class BlockText:
             return span
         if len(tokens) > 2 and tokens[1].text == ":" and tokens[0].kind in ("word", "quoted"):
             return Span(tokens[2].start, span.end)
-        if tokens[-2].text.lower() == "as":
+        if len(tokens) > 2 and tokens[-2].text.lower() == "as":
             return Span(span.start, tokens[-3].end)
         return Span(span.start, tokens[-2].end)
 
