@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,8 @@ class Result:
         self._finish = finish
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._table = table
-        self._reader: pa.RecordBatchReader | None = None
+        self._source: pa.RecordBatchReader | None = None
+        self._rest: deque[pa.RecordBatch] = deque()
 
     @property
     def notices(self) -> list[Notice]:
@@ -127,17 +129,20 @@ class Result:
             )
         substrate = self._substrate
         reader = self._guard(lambda: substrate.connection.to_arrow_reader(rows_per_batch))
-        self._reader = pa.RecordBatchReader.from_batches(reader.schema, self._batches(reader))
-        return self._reader
+        self._source = reader
+        return pa.RecordBatchReader.from_batches(reader.schema, self._batches())
 
-    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        while True:
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield DuckDB's batches, then those that `detach` kept."""
+        while self._source is not None:
             try:
-                batch = self._guard(reader.read_next_batch)
+                batch = self._guard(self._source.read_next_batch)
             except StopIteration:
                 self._end(None)
                 return
             yield batch
+        while self._rest:
+            yield self._rest.popleft()
 
     def _rows_as_arrow(self) -> pa.Table:
         rows = list(self._rows or ())
@@ -151,18 +156,21 @@ class Result:
         """Keep the remaining rows here, so that the connection is free."""
         if self._substrate is None:
             return
-        if self._reader is not None:
-            batches = list(self._reader)
-            schema = self._reader.schema
-            self._reader = None
-            self._table = pa.Table.from_batches(batches, schema=schema)
+        source = self._source
+        if source is not None:
+            try:
+                while True:
+                    self._rest.append(self._guard(source.read_next_batch))
+            except StopIteration:
+                self._source = None
+            self._end(None)
             return
         rows = self.fetchall()
         self._rows = iter(rows)
 
     def close(self) -> None:
         """Give up the remaining rows."""
-        self._reader = None  # While DuckDB's own reader lives, so does the result.
+        self._source = None  # While DuckDB's own reader lives, so does the result.
         if self._substrate is not None:
             self._substrate.connection.abort()
             self._end(None)

@@ -21,7 +21,7 @@ from foveal.engine.planning import Planned, Planning
 from foveal.engine.result import Column, Result
 from foveal.engine.substrate import Parameters, Substrate, bindings, place_by_name
 from foveal.engine.tables import LiveTables
-from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled
+from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled, Span
 from foveal.planner.explain import chosen, explain_json, explain_text
 from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.split import split
@@ -41,7 +41,7 @@ from foveal.planner.parse.statement import (
     ShowSetting,
 )
 from foveal.planner.physical import ExactSelection, SqlFragment
-from foveal.planner.text import Mapped, whole
+from foveal.planner.text import Edit, Mapped, apply, whole
 from foveal.reports import ProgressCallback, QueryReport
 from foveal.settings import Setting, Value, defaults, lookup
 
@@ -411,8 +411,10 @@ class Session:
         query = self._planning.parse(self._prepared[statement.name.lower()])
         assert isinstance(query, Query)
         values: dict[str, object] = {}
+        marks = [t for t in tokenize(statement.text) if t.text == "?"]
+        numbered = [Edit(Span(t.start, t.end), f"${i}") for i, t in enumerate(marks, 1)]
         for key, span in statement.arguments:
-            text = f"SELECT ({statement.text[span.start : span.end]})"
+            text = f"SELECT ({apply(statement.text, numbered, span).text})"
             values[key] = self._substrate.rows(text, bindings(text, context.parameters))[0][0]
         wanted = {key for _, key in query.parameters}
         if set(values) != wanted:

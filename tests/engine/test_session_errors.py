@@ -1,7 +1,8 @@
 """Every case of tests/errors/session/*.err, run in a session, renders exactly as written there.
 
 The format is that of tests/errors/*.err; `${toy}` stands for the folder of the clips and the
-detector, which is the working directory. The session has the video table `street` and the table `cams`. A case leaves no trace:
+detector, which is the working directory. The session has the video table `street` and the table
+`cams`. A case leaves no trace:
 it runs in a transaction that is rolled back. FOVEAL_REWRITE=1 writes what came out.
 """
 
