@@ -80,6 +80,9 @@ def _runs(node: GapLimitRows, runtime: Runtime) -> Iterator[pa.Table]:
         return
     live, context = runtime.tables[scan.table], runtime.context
     positions = runtime.positions(scan.table, scan.conjuncts)
+    context.report.frames_total += len(positions)
+    if isinstance(scan, ObjectScan):
+        context.report.frames_cached += int(live.processed()[positions].sum())
     begun, calls = time.perf_counter(), context.report.detector_calls
     name = node.child.inputs[0].name
     for at in range(0, max(len(positions), 1), RUN):
