@@ -11,10 +11,12 @@ import math
 
 import numpy as np
 
-from foveal.planner.estimators.cells import LATE, BettingCells, forecast_end
+from foveal.planner.estimators.cells import BettingCells, forecast_end
 
 PRIOR_COUNT = 1.0
 """Weight, in samples, of the prior variance (upper - lower)^2 / 4."""
+OVERDUE = 1.25
+"""When the forecast end has passed: how far beyond now the next one is."""
 PILOT = 16
 """Below this many samples the variance is not trusted for forecasts."""
 
@@ -167,7 +169,7 @@ class DeadlineBetting(BettingCells):
         if self.finished:
             return 0
         left, size = self.population - self.samples, self.population
-        end = max(self.outlook(self.variance), LATE * self.clock)
+        end = max(self.outlook(self.variance), OVERDUE * self.clock)
         # k more members add N^2 (1/(left - k) - 1/left) to the clock.
         clock = end - self.clock
         needed = clock * left * left / (size * size + clock * left)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from foveal.planner.estimators.draws import GroupDraws
 from foveal.planner.estimators.rounds import (
     batch_fraction,
+    last_pass,
     pilot_is_rash,
     repeat_price,
     scan_is_cheaper,
@@ -76,6 +77,8 @@ class SamplingRun:
         ]
         self._pending: list[int] | None = None
         self._batch: Frames = np.zeros(0, np.int64)
+        self._naive = 0.0
+        self._spent = 0.0
         self.scanning = guarantee == "exact"
         self._scan: Frames = np.zeros(0, np.int64)
         if self.scanning:
@@ -119,6 +122,14 @@ class SamplingRun:
         needs = [group.need() for group in self._groups]
         counts = self._sizes(needs)
         batch = self._union(counts)
+        if not self._naive:
+            rest = self._rest()
+            self._naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
+        if last_pass(batch, sum(needs), self._spent, self._naive, self._costs):
+            counts = [
+                min(2 * need, group.left) for need, group in zip(needs, self._groups, strict=True)
+            ]
+            batch = self._union(counts)
         if self._would_scan(batch, sum(needs), limit):
             self.scanning = True
             self._scan = self._rest()
@@ -126,6 +137,7 @@ class SamplingRun:
         if limit is not None and batch.shape[0] > limit:
             counts = _cut(counts, limit)
             batch = self._union(counts)
+        self._spent += self._costs.decode(batch) + batch.shape[0] * self._costs.detect
         self._pending = counts
         self._batch = batch
         return batch

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from foveal.planner.estimators.cells import LATE, BettingCells, forecast_end
-from foveal.planner.estimators.deadline import PILOT, PRIOR_COUNT
+from foveal.planner.estimators.cells import BettingCells, forecast_end
+from foveal.planner.estimators.deadline import OVERDUE, PILOT, PRIOR_COUNT
 
 
 class RatioBetting(BettingCells):
@@ -125,7 +125,7 @@ class RatioBetting(BettingCells):
             ratio = self._ratio()
             reach = max(ratio, self._range - ratio) * self._count
             end = forecast_end(self._variance(), reach, self._aim(), self.delta)
-        end = max(end, LATE * self.clock)
+        end = max(end, OVERDUE * self.clock)
         clock, size = end - self.clock, self.population
         needed = clock * left * left / (size * size + clock * left)
         return int(min(max(math.ceil(needed), 1), left))

@@ -8,7 +8,7 @@ import numpy as np
 
 from foveal.planner.estimators.targets import Costs, Frames
 
-SPREAD = 0.2
+SPREAD = 0.15
 """Assumed log-normal spread of the samples really needed around their forecast."""
 EXTRA = 0.08
 """Repeated decoding may make sampling dearer than the naive plan by this fraction of it."""
@@ -53,6 +53,21 @@ def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
     return best
 
 
+def last_pass(batch: Frames, need: int, spent: float, naive: float, costs: Costs) -> bool:
+    """Return True when the naive plan's price leaves no room for a pass after this one.
+
+    Args:
+        batch: what would be fetched next, sorted.
+        need: forecast of all samples still needed.
+        spent: seconds so far.
+        naive: seconds of the naive plan.
+        costs: prices.
+    """
+    further = max(2 * need - batch.shape[0], 0.0) * costs.detect + costs.decode(batch)
+    now = costs.decode(batch) + batch.shape[0] * costs.detect
+    return spent > 0 and spent + now + further > (1 + EXTRA) * naive
+
+
 def scan_is_cheaper(rest: Frames, batch: Frames, need: int, costs: Costs) -> bool:
     """Return True when observing all `rest` frames now is no dearer than going on by samples.
 
@@ -83,4 +98,4 @@ def pilot_is_rash(rest: Frames, batch: Frames, worst: int, costs: Costs) -> bool
     first = costs.decode(batch)
     if 2 * first <= EXTRA * naive:
         return False
-    return first + costs.decode(rest) + worst * costs.detect > (1 + EXTRA) * naive
+    return first + costs.decode(rest) + 1.15 * worst * costs.detect > (1 + EXTRA) * naive
