@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from foveal.errors import QueryCanceled
+from foveal.errors import OperationalError, QueryCanceled
 from foveal.planner.protocols import DecodeCounters
 from foveal.reports import Notice, Progress, ProgressCallback, QueryReport
 from foveal.settings import Value
@@ -23,7 +23,7 @@ class QueryContext:
     `error` keeps what a producer raised, so that it is raised as itself and not as what DuckDB
     makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself
     with its interval; DuckDB must not be interrupted under it. `answer`: estimate, low and high of
-    the running answer, where there is just one.
+    the running answer, where there is just one. `seconds_limit`, `calls_limit`: see `limit`.
     """
 
     settings: Mapping[str, Value]
@@ -36,6 +36,8 @@ class QueryContext:
     started: float = field(default_factory=time.perf_counter)
     error: BaseException | None = None
     answers_when_cancelled: bool = False
+    seconds_limit: float | None = None
+    calls_limit: int | None = None
     answer: tuple[float | None, float | None, float | None] = (None, None, None)
     detect_seconds: float = 0.0
     estimate_seconds: float = 0.0
@@ -49,6 +51,31 @@ class QueryContext:
         """
         if self.cancelled.is_set() or self.stopped.is_set():
             raise QueryCanceled("the statement was cancelled")
+
+    def limit(self, seconds: float | None, calls: int | None) -> None:
+        """Let the statement spend so much from now on, where it has no interval to answer with."""
+        if seconds is not None:
+            self.seconds_limit = self.elapsed + seconds
+        if calls is not None:
+            self.calls_limit = self.report.detector_calls + calls
+
+    def check_budget(self, calls: int) -> None:
+        """Raise when `calls` more detector calls would overspend.
+
+        Raises:
+            OperationalError: 53400.
+        """
+        late = self.seconds_limit is not None and self.elapsed > self.seconds_limit
+        over = self.calls_limit is not None and (
+            self.report.detector_calls + calls > self.calls_limit
+        )
+        if late or over:
+            raise OperationalError(
+                "the BUDGET is spent and the answer is not complete",
+                sqlstate="53400",
+                hint="what was detected is kept: run it again to go on from there; only FCOUNT, "
+                "COUNT, SUM and AVG can answer early, with an interval",
+            )
 
     @property
     def elapsed(self) -> float:

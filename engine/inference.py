@@ -62,6 +62,7 @@ def _detect_video(
         if not batch:
             return
         context.check()
+        context.check_budget(len(batch))
         begin = time.perf_counter()
         found = table.detector.detect([picture for _, picture in batch])
         took = time.perf_counter() - begin

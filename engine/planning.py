@@ -48,6 +48,7 @@ class Planned:
     approximate: bool
     functions: frozenset[str]
     tables: Mapping[str, LiveTable]
+    budget: tuple[float | None, int | None] = (None, None)
 
 
 class Planning:
@@ -65,6 +66,7 @@ class Planning:
         self._definitions = definitions
         self._tables = tables
         self._runtime = runtime
+        self._functions: frozenset[str] | None = None
 
     def parse(self, sql: str, prepared: frozenset[str] = frozenset()) -> Statement:
         """Return the statement that `sql` is, given what the database defines."""
@@ -89,6 +91,7 @@ class Planning:
                 system_tables={name: tuple(s.names) for name, s in SCHEMAS.items()},
                 schemas=self._schemas(words),
                 parameters=context.parameters,
+                user_functions=self._users_functions(query),
             )
             bound = bind(query, snapshot)
             for remark in bound.notices:
@@ -109,6 +112,7 @@ class Planning:
             bound.approximate,
             functions,
             tables,
+            bound.budget,
         )
 
     def _expand(self, query: Query, mapped: Mapped) -> tuple[Query, Mapped]:
@@ -153,17 +157,24 @@ class Planning:
             raise ProgrammingError("a view or macro over video must be a query")
         return parsed
 
-    def _users_functions(self, query: Query) -> frozenset[str]:
-        """Return the user's own macros, which win over functions of ours of the same name."""
-        from foveal.udfs.pixels import FUNCTIONS
+    def forget_functions(self) -> None:
+        """Read the user's own functions anew when they are next needed."""
+        self._functions = None
 
-        words = {t.name.lower() for t in query.tokens if t.kind in ("word", "quoted")}
-        if not words & set(FUNCTIONS):
+    def _users_functions(self, query: Query) -> frozenset[str]:
+        """Return the user's own macros, which win over functions of ours or DuckDB's.
+
+        Listing them takes tens of milliseconds, so they are kept until something may change them.
+        """
+        calls = (following.text == "(" for following in query.tokens[1:])
+        if not any(c and t.name for t, c in zip(query.tokens, calls, strict=False)):
             return frozenset()
-        rows = self._substrate.rows(
-            "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
-        )
-        return frozenset(str(name).lower() for (name,) in rows)
+        if self._functions is None:
+            rows = self._substrate.rows(
+                "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+            )
+            self._functions = frozenset(str(name).lower() for (name,) in rows)
+        return self._functions
 
     def _schemas(self, words: set[str]) -> frozenset[str]:
         """Return the user's schemas, where the statement may mean one called foveal."""

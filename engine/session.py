@@ -52,6 +52,9 @@ _PAST = 1000
 
 Finish = Callable[[Exception | None], Exception | None]
 
+_CHANGE_FUNCTIONS = ("macro", "function", "rollback", "abort", "attach", "use", "load", "import")
+"""Words of the statements after which the user may have other functions."""
+
 
 class Session:
     """A database opened by one user. Statements run one at a time; `cancel` is for any thread."""
@@ -238,6 +241,8 @@ class Session:
 
     def _plain(self, sql: str, parameters: Parameters, context: QueryContext) -> Result:
         self._ddl.check_plain(sql)
+        if any(word in sql.lower() for word in _CHANGE_FUNCTIONS):
+            self._planning.forget_functions()
         self._substrate.execute(sql, parameters)
         return self._pending(sql, context)
 
@@ -298,6 +303,7 @@ class Session:
         runtime = self._runtime(context, planned.tables)
         runtime.describe_only = query.kind == "describe"
         self._announce(planned, query, context)
+        context.limit(*planned.budget)
         self._pixels.serve(planned.functions, planned.tables, context)
         root = planned.physical
         while isinstance(root, ExactSelection):

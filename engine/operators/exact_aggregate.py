@@ -18,6 +18,8 @@ def exact_aggregate(node: ExactAggregate, runtime: Runtime) -> ArrowStream:
     without any object has its row: FCOUNT and COUNT 0, the others NULL. FCOUNT divides by the
     frames of the group that satisfy the frame predicates.
     """
+    # No interval can be given early here, so a budget is a limit.
+    runtime.context.limit(node.tolerance.seconds, node.tolerance.calls)
     rows, frames = runtime.fresh_name(), runtime.fresh_name()
     inputs = {
         **runtime.materialised(node.inputs),

@@ -331,7 +331,7 @@ def _answer(
     if len(intervals) == 1:
         only = intervals[0]
         report.estimate, report.low, report.high = only.estimate, only.low, only.high
-    if not all(i.target_met for i in intervals):
+    if node.tolerance.epsilon is not None and not all(i.target_met for i in intervals):
         context.notice(
             "the error asked for was not reached: the interval says what was", severity="WARNING"
         )

@@ -61,13 +61,15 @@ class Bound:
     """A bound statement: its logical plan, and how its text maps back to the user's.
 
     `approximate`: some column of the result carries an interval instead of a value.
-    `notices`: what the user should know of the binding.
+    `notices`: what the user should know of the binding. `budget`: seconds and detector calls that
+    the statement may spend where it has no interval to answer with, None for no limit.
     """
 
     plan: Logical
     mapped: Mapped
     approximate: bool
     notices: tuple[str, ...] = ()
+    budget: tuple[float | None, int | None] = (None, None)
 
 
 def bind(query: Query, snapshot: Snapshot) -> Bound:
@@ -91,10 +93,11 @@ class _Binder:
         self.inputs: list[tuple[Span, Input]] = []
         self.names = 0
         self.selects = self._pair_selects()
-        self.predicates = Predicates(query, self.selects, self._render)
+        self.predicates = Predicates(query, self.selects, self._render, snapshot.user_functions)
         self.approximate: dict[int, Span] = {}
         self.selections: list[tuple[float | None, float | None, float]] = []
         self.notices: list[str] = []
+        self.budget: tuple[float | None, int | None] = (None, None)
 
     # --- the walk -------------------------------------------------------------------------------
 
@@ -114,7 +117,7 @@ class _Binder:
         plan: Logical = Fragment(mapped.text, tuple(i for _, i in self.inputs), self.query.kind)
         for fnr, fpr, confidence in self.selections:
             plan = Selection(plan, fnr, fpr, confidence)
-        return Bound(plan, mapped, bool(self.approximate), tuple(self.notices))
+        return Bound(plan, mapped, bool(self.approximate), tuple(self.notices), self.budget)
 
     def _name(self) -> str:
         self.names += 1
@@ -300,13 +303,9 @@ class _Binder:
         )
 
     def _own_budget(self, block: Block) -> None:
-        budget = block.clauses.budget
-        assert budget is not None
-        raise NotSupportedError(
-            "BUDGET needs an aggregate, whose interval it can widen",
-            span=budget.span,
-            hint="a list of rows cannot be cut short and stay true: use LIMIT, or aggregate",
-        )
+        """Rows cannot be cut short and stay true: the whole statement gets the limit."""
+        tolerance = self._tolerance(block)
+        self.budget = (tolerance.seconds, tolerance.calls)
 
     def _own_selection(self, block: Block, counts: bool) -> None:
         clauses = block.clauses
@@ -398,11 +397,7 @@ class _Binder:
         tolerance = self._tolerance(block)
         by_frame = len(child_inputs) == 1 and self._decided_by_frame(block, select, ref)
         if clauses.budget is not None and not by_frame:
-            raise NotSupportedError(
-                "BUDGET needs rows that can be found frame by frame",
-                span=clauses.budget.span,
-                hint="GROUP BY video, frame, without ORDER BY, sub-query or join",
-            )
+            self._own_budget(block)
         name = self._name()
         node = GapLimit(
             child, limit, offset, distance, gap.unit, by_frame, tolerance.seconds, tolerance.calls
@@ -432,7 +427,9 @@ class _Binder:
             for t in self.query.tokens
             if t.kind in ("word", "quoted") and _inside(Span(t.start, t.end), block.span)
         }
-        if not set(visible_ctes(select)) & words:
+        own = select.args.get("with_") or select.args.get("with")
+        known = {cte.alias.lower() for cte in own.expressions} if own is not None else set[str]()
+        if not (known | set(visible_ctes(select))) & words:
             return "", []
         base = self.query.query.start
         node: exp.Expr | None = select

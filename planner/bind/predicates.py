@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from sqlglot import exp
 
@@ -19,9 +20,17 @@ class Predicates:
     """Reads the WHERE clauses of one query."""
 
     def __init__(
-        self, query: Query, selects: Mapping[int, exp.Select], render: Callable[[Span], str]
+        self,
+        query: Query,
+        selects: Mapping[int, exp.Select],
+        render: Callable[[Span], str],
+        user_functions: frozenset[str],
     ) -> None:
-        """Take the query, sqlglot's SELECT of each block, and what writes a span's text."""
+        """Take the query, sqlglot's SELECT of each block, and what writes a span's text.
+
+        A call of one of `user_functions`, which may hide one of DuckDB's, is never pure.
+        """
+        self._user_functions = user_functions
         self._query = query
         self._selects = selects
         self._render = render
@@ -102,9 +111,16 @@ class Predicates:
             self._render(span).strip(),
             alias,
             relation_columns(node, alias, relation),
-            not (nested or foreign or _is_volatile(node)),
+            not (nested or foreign or _is_volatile(node) or self._calls_users_function(span)),
             span,
             " ".join(self._query.text[span.start : span.end].split()),
+        )
+
+    def _calls_users_function(self, span: Span) -> bool:
+        inside = [t for t in self._query.tokens if span.start <= t.start and t.end <= span.end]
+        return any(
+            following.text == "(" and token.name.lower() in self._user_functions
+            for token, following in pairwise(inside)
         )
 
 
