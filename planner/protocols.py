@@ -258,7 +258,8 @@ class Snapshot:
 
     Names are folded to lower case. `columns` gives the columns of the user's own tables,
     `schemas` their schemas, `functions` the SQL functions of ours that no macro of the user hides,
-    `parameters` the values bound to the statement, by key.
+    `parameters` the values bound to the statement, by key, `user_functions` the user's own
+    functions and macros: what calls one can be evaluated in the user's session alone.
     """
 
     video_tables: Mapping[str, VideoTable] = field(default_factory=dict[str, VideoTable])
@@ -272,6 +273,7 @@ class Snapshot:
     schemas: frozenset[str] = frozenset()
     functions: Mapping[str, StoredText] = field(default_factory=dict[str, StoredText])
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    user_functions: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
         """Every extension name, folded: a statement without any of them is DuckDB's."""

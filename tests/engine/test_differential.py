@@ -920,6 +920,16 @@ def test_gap_in_seconds_and_with_offset(systems: Systems) -> None:
 ONCE_WRONG = {
     "a name where no alias may follow": ("TABLE street.frames", "TABLE street.frames"),
     "DESCRIBE of a name": ("DESCRIBE street.frames", "DESCRIBE street.frames"),
+    "FCOUNT beside a common table expression": (
+        "WITH c AS (SELECT max(zone) AS z FROM cams) SELECT FCOUNT(*) AS x FROM street WHERE "
+        "confidence > 0.7 AND (class = 'car') = (1 < (SELECT z FROM c))",
+        "SELECT count(*) / 190 AS x FROM street WHERE confidence > 0.7 AND class = 'car'",
+    ),
+    "FCOUNT beside a common table expression over video": (
+        "WITH c AS (SELECT max(frame) AS z FROM street) SELECT FCOUNT(*) AS x FROM street WHERE "
+        "confidence > 0.7 AND (class = 'car') = (20 < (SELECT z FROM c))",
+        "SELECT count(*) / 190 AS x FROM street WHERE confidence > 0.7 AND class = 'car'",
+    ),
     "a video sub-query beside FCOUNT": (
         "SELECT FCOUNT(*) / (SELECT count(*) FROM street WHERE class = 'bus') AS x FROM street",
         "SELECT (SELECT count(*) FROM street) / 190 / (SELECT count(*) FROM street WHERE "
@@ -947,6 +957,17 @@ def test_items_keep_the_text_of_the_user(systems: Systems) -> None:
     assert answer.columns[0][0] == "(SELECT FCOUNT(*) FROM street)"
     answer = systems.ours("SELECT place, 1 + (SELECT max(ts) FROM street.frames) FROM cams")
     assert answer.columns[1][0] == "1 + (SELECT max(ts) FROM street.frames)"
+
+
+def test_a_macro_that_hides_a_function_of_duckdb(systems: Systems) -> None:
+    """Pruning frames must not evaluate a predicate with another function than DuckDB does."""
+    sql = "SELECT count(*) FROM street WHERE abs(frame) < 0"
+    for system in (systems.foveal, systems.plain):
+        system.execute("CREATE MACRO abs(x) AS -1")
+    check(systems, sql)
+    for system in (systems.foveal, systems.plain):
+        system.execute("DROP MACRO abs")
+    check(systems, sql)
 
 
 def test_parameters_beside_fcount(systems: Systems) -> None:
