@@ -125,9 +125,11 @@ class SamplingRun:
         if not self._naive:
             rest = self._rest()
             self._naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
-        if last_pass(batch, sum(needs), self._spent, self._naive, self._costs):
+        more = last_pass(batch, sum(needs), self._spent, self._naive, self._costs)
+        if more:
             counts = [
-                min(2 * need, group.left) for need, group in zip(needs, self._groups, strict=True)
+                min(math.ceil(more * need), group.left)
+                for need, group in zip(needs, self._groups, strict=True)
             ]
             batch = self._union(counts)
         if self._would_scan(batch, sum(needs), limit):

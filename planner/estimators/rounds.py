@@ -53,8 +53,8 @@ def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
     return best
 
 
-def last_pass(batch: Frames, need: int, spent: float, naive: float, costs: Costs) -> bool:
-    """Return True when the naive plan's price leaves no room for a pass after this one.
+def last_pass(batch: Frames, need: int, spent: float, naive: float, costs: Costs) -> float:
+    """Return 0, or by what to multiply the need when there will be no money for another pass.
 
     Args:
         batch: what would be fetched next, sorted.
@@ -63,9 +63,13 @@ def last_pass(batch: Frames, need: int, spent: float, naive: float, costs: Costs
         naive: seconds of the naive plan.
         costs: prices.
     """
-    further = max(2 * need - batch.shape[0], 0.0) * costs.detect + costs.decode(batch)
-    now = costs.decode(batch) + batch.shape[0] * costs.detect
-    return spent > 0 and spent + now + further > (1 + EXTRA) * naive
+    decode = costs.decode(batch)
+    further = max(2 * need - batch.shape[0], 0.0) * costs.detect + decode
+    now = decode + batch.shape[0] * costs.detect
+    if spent == 0 or spent + now + further <= (1 + EXTRA) * naive:
+        return 0.0
+    affordable = ((1 + EXTRA) * naive - spent - decode) / max(costs.detect, 1e-12)
+    return min(max(affordable / need, 1.15), 2.0)
 
 
 def scan_is_cheaper(rest: Frames, batch: Frames, need: int, costs: Costs) -> bool:
