@@ -107,6 +107,13 @@ def measure(
     longest = min(size, int(4 * n0 / (1 + n0 / size)) + 400)
     clt = published(values, longest, 4 * runs,
                     lambda x: central_limit(x, size, epsilon, DELTA))  # fmt: skip
+
+    def foreseen(*, temporal: bool) -> float:
+        return forecast(
+            population=size, known=0, upper=upper, epsilon=epsilon, deviation=sigma,
+            mean=float(values.mean()), delta=DELTA, temporal=temporal,
+        ).calls  # fmt: skip
+
     detail = {
         "case": f"{name} eps={epsilon:g}", "frames": size, "K": upper, "calls": ours.mean,
         "p95": float(np.percentile(ours.calls, 95)), "no time": plain.mean, "CLT": clt.mean,
@@ -115,10 +122,8 @@ def measure(
         "mean error / eps": float(np.mean(ours.errors)) / epsilon,
         "rule, us a call": 1e6 * ours.seconds / sum(ours.calls),
         "rule / detector": ours.seconds / sum(ours.calls) / DETECT,
-        "forecast / calls": forecast(
-            population=size, known=0, upper=upper, epsilon=epsilon, deviation=sigma,
-            mean=float(values.mean()), delta=DELTA,
-        ).calls / plain.mean,
+        "forecast / calls": foreseen(temporal=True) / ours.mean,
+        "same, no time": foreseen(temporal=False) / plain.mean,
     }  # fmt: skip
     spread = f"{np.percentile(ours.calls, 5):.0f}..{np.percentile(ours.calls, 95):.0f}"
 
