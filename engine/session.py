@@ -79,11 +79,13 @@ class Session:
         name = str(database)
         self._substrate = Substrate(name, read_only=read_only)
         self._scratch = Substrate(MEMORY)
-        self._definitions = Definitions(self._substrate)
+        private = name in (MEMORY, "")
+        known_as = f"{MEMORY}{id(self)}" if private else str(Path(name).resolve())
+        self._definitions = Definitions(self._substrate, known_as)
         self._tables = LiveTables(
             self._definitions,
             self._settings,
-            folder=None if name in (MEMORY, "") else Path(name + ".foveal"),
+            folder=None if private else Path(name + ".foveal"),
             read_only=read_only,
             notice=self._warn,
         )
@@ -98,9 +100,13 @@ class Session:
         self._open: Result | None = None
         self._context: QueryContext | None = None
         self._lock = threading.RLock()
-        self.in_transaction = False
         self.report = QueryReport()
         self.closed = False
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether BEGIN was run and neither COMMIT nor ROLLBACK since."""
+        return self._substrate.in_transaction
 
     # --- the door ----------------------------------------------------------------------------
 
@@ -251,10 +257,11 @@ class Session:
         connection = self._substrate.connection
         words = [t.text.upper() for t in tokenize(sql)[:2] if t.kind == "word"]
         first = words[0] if words and words[0] not in ("FROM", "WITH", "PIVOT") else "SELECT"
+        self._definitions.ran(words)
         if first in ("BEGIN", "START"):
-            self.in_transaction = True
+            self._substrate.in_transaction = True
         elif first in ("COMMIT", "END", "ROLLBACK", "ABORT"):
-            self.in_transaction = False
+            self._substrate.in_transaction = False
         columns = tuple(Column(str(d[0]), str(d[1])) for d in connection.description or ())
         done = columns == (Column("Success", "BOOLEAN"),) and first != "SELECT"
         if done or (columns == (Column("Count", "BIGINT"),) and first in _NO_ROWS):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import duckdb
@@ -141,6 +142,7 @@ class Substrate:
             self.connection = duckdb.connect(database, read_only=read_only)
         except duckdb.Error as error:
             raise translate(error) from error
+        self.in_transaction = False
 
     def execute(
         self, sql: str, parameters: Parameters = None, *, mapped: Mapped | None = None
@@ -184,6 +186,20 @@ class Substrate:
             told = translate(error)
             if told.sqlstate != "25P02":
                 raise told from error
+
+    @contextmanager
+    def atomic(self) -> Generator[None]:
+        """Run what is inside as a whole: in the open transaction, else in one of its own."""
+        if self.in_transaction:
+            yield
+            return
+        self.rows("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.rows("ROLLBACK")
+            raise
+        self.rows("COMMIT")
 
     def interrupt(self) -> None:
         """Stop the running statement, from any thread."""

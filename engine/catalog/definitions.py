@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -85,22 +87,49 @@ def _load_stored(name: str, kind: str, text: str) -> StoredText:
     return StoredText(name, kind, held["body"], tuple(held["parameters"]), tuple(held["columns"]))
 
 
+_CHANGES: Counter[str] = Counter()
+"""How often this process changed the definitions of each database, by its path."""
+
+_HARMLESS = frozenset(
+    {"select", "from", "with", "values", "insert", "update", "delete", "explain", "describe"}
+    | {"show", "summarize", "set", "reset", "pragma", "prepare", "execute", "deallocate"}
+)
+"""First words of statements that change no definition."""
+
+
 class Definitions:
     """Reads and writes the definitions of one database through the session's own connection."""
 
-    def __init__(self, substrate: Substrate) -> None:
-        """Nothing is written until something is defined."""
+    def __init__(self, substrate: Substrate, database: str) -> None:
+        """Write nothing yet. `database`: its path, or a name of its own for one in memory."""
         self._substrate = substrate
+        self._database = database
         self._seen: tuple[tuple[str, str, str], ...] = ()
+        self._fresh_at: int | None = None
         self.videos: dict[str, VideoDefinition] = {}
         self.stored: dict[str, StoredText] = {}
 
+    def ran(self, words: Sequence[str]) -> None:
+        """Take note of a statement of DuckDB's, by its first words: it may change what is defined.
+
+        The end of a transaction may show or take away definitions, here and in other sessions.
+        """
+        if not words or words[0].lower() not in _HARMLESS:
+            _CHANGES[self._database] += 1
+
     def refresh(self) -> None:
-        """Read what the session's transaction sees now.
+        """Read what the session's transaction sees now, unless nothing can have changed.
 
         Raises:
             OperationalError: 58000, a newer foveal wrote them.
         """
+        changes = _CHANGES[self._database]
+        if changes == self._fresh_at:
+            return
+        self._read()
+        self._fresh_at = changes
+
+    def _read(self) -> None:
         exists = self._substrate.rows(
             "SELECT 1 FROM duckdb_schemas() WHERE schema_name = $name AND "
             "database_name = current_database()",
@@ -139,6 +168,7 @@ class Definitions:
 
     def drop(self, name: str) -> None:
         """Forget a definition."""
+        _CHANGES[self._database] += 1
         self._substrate.rows(
             f"DELETE FROM {_TABLE} WHERE lower(name) = lower($name) AND kind <> 'format_version'",
             {"name": name},
@@ -146,18 +176,19 @@ class Definitions:
 
     def _save(self, name: str, kind: str, text: str) -> None:
         run = self._substrate.rows
-        run(f'CREATE SCHEMA IF NOT EXISTS "{SCHEMA}"')
-        run(
-            f"CREATE TABLE IF NOT EXISTS {_TABLE} "
-            "(name VARCHAR NOT NULL, kind VARCHAR NOT NULL, definition VARCHAR NOT NULL)"
-        )
-        run(
-            f"INSERT INTO {_TABLE} SELECT 'foveal', 'format_version', $version WHERE NOT EXISTS "
-            f"(SELECT 1 FROM {_TABLE} WHERE kind = 'format_version')",
-            {"version": str(FORMAT_VERSION)},
-        )
-        self.drop(name)
-        run(
-            f"INSERT INTO {_TABLE} VALUES ($name, $kind, $text)",
-            {"name": name, "kind": kind, "text": text},
-        )
+        with self._substrate.atomic():
+            run(f'CREATE SCHEMA IF NOT EXISTS "{SCHEMA}"')
+            run(
+                f"CREATE TABLE IF NOT EXISTS {_TABLE} "
+                "(name VARCHAR NOT NULL, kind VARCHAR NOT NULL, definition VARCHAR NOT NULL)"
+            )
+            run(
+                f"INSERT INTO {_TABLE} SELECT 'foveal', 'format_version', $version WHERE NOT "
+                f"EXISTS (SELECT 1 FROM {_TABLE} WHERE kind = 'format_version')",
+                {"version": str(FORMAT_VERSION)},
+            )
+            self.drop(name)
+            run(
+                f"INSERT INTO {_TABLE} VALUES ($name, $kind, $text)",
+                {"name": name, "kind": kind, "text": text},
+            )
