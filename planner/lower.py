@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from foveal.errors import InternalError
 from foveal.planner import cost
-from foveal.planner.bind.blocks import SAMPLED_KINDS
+from foveal.planner.bind.block_text import SAMPLED_KINDS
 from foveal.planner.bounds import bounds_of
 from foveal.planner.estimators import Forecast, forecast
 from foveal.planner.logical import (

@@ -1,12 +1,21 @@
 """What all tests share: a private cache directory, and the real clips and detectors where given."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 AssetPath = Callable[[str], Path]
+
+# A shell's background job starts with Ctrl-C ignored, and so would the programs that tests start.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,29 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from sqlglot import exp
 
-from foveal.errors import (
-    DataError,
-    NotSupportedError,
-    ProgrammingError,
-    Span,
-    did_you_mean,
-)
-from foveal.planner.bind import blocks as block_rules
+from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.bind.approximate import Approximation
+from foveal.planner.bind.block_text import BlockText
+from foveal.planner.bind.classes import check_classes
+from foveal.planner.bind.numbers import Numbers
 from foveal.planner.bind.predicates import Predicates, flatten_and
 from foveal.planner.bind.references import (
     Reference,
+    enclosing_select,
     find,
     identifier_span,
     used_columns,
-    visible_ctes,
 )
+from foveal.planner.bind.source import (
+    Base,
+    decided_by_frame,
+    follow,
+    has_joins,
+    mixes_frames_and_objects,
+    outer_qualifier,
+    source_of,
+)
+from foveal.planner.bind.with_clause import carried_with, inside
 from foveal.planner.logical import (
-    FRAME_LEVEL,
     RELATION_COLUMNS,
     Conjunct,
     Detect,
@@ -46,11 +50,10 @@ from foveal.planner.logical import (
     Project,
     Selection,
     SystemTable,
-    Tolerance,
     Track,
     Tracks,
 )
-from foveal.planner.parse.statement import Block, Confidence, Number, Parameter, Query
+from foveal.planner.parse.statement import Block, Query
 from foveal.planner.protocols import Snapshot
 from foveal.planner.text import Edit, Mapped, apply, quote
 from foveal.settings import Value, defaults
@@ -88,6 +91,7 @@ class _Binder:
         self.query = query
         self.snapshot = snapshot
         self.settings: dict[str, Value] = {**defaults(), **snapshot.settings}
+        self.numbers = Numbers(snapshot.parameters, self.settings)
         self.refs = find(query, snapshot)
         self.edits: list[Edit] = []
         self.inputs: list[tuple[Span, Input]] = []
@@ -106,7 +110,7 @@ class _Binder:
             if self.query.text[span.start : span.end] != f"${key}":
                 self.edits.append(Edit(span, f"${key}"))
         for ref in self.refs:
-            self._check_classes(ref)
+            check_classes(self.query, ref, self.predicates.readers(ref), self.snapshot)
             self._replace_reference(ref)
         self._drop_column_prefixes()
         order = sorted(range(len(self.query.blocks)), key=lambda i: -self.query.blocks[i].depth)
@@ -132,7 +136,7 @@ class _Binder:
         found: dict[int, exp.Select] = {}
         for select in self.query.tree.find_all(exp.Select):
             for node in select.find_all(exp.Identifier):
-                holder = block_rules.enclosing_select(node)
+                holder = enclosing_select(node)
                 span = identifier_span(node, base)
                 if holder is not select or span is None or _in_cte_name(node, select):
                     continue
@@ -196,44 +200,6 @@ class _Binder:
             len(before) == 1 or before[-2].kind == "op" or before[-2].text.lower() in _BEFORE_TABLE
         )
 
-    def _check_classes(self, ref: Reference) -> None:
-        """Refuse a class that the detector cannot see."""
-        if ref.relation not in ("objects", "tracks") or ref.select is None:
-            return
-        known = self.snapshot.video_tables[ref.table].detector.classes
-        if not known:
-            return
-        alone = not block_rules.has_joins(ref.select)
-        for node in ref.select.find_all(exp.EQ, exp.NEQ, exp.In):
-            column = node.this
-            others = [node.expression] if isinstance(node, exp.Binary) else node.expressions
-            if isinstance(column, exp.Literal) and isinstance(node, exp.Binary):
-                column, others = node.expression, [column]
-            if not isinstance(column, exp.Column) or column.name.lower() != "class":
-                continue
-            if block_rules.enclosing_select(column) is not ref.select:
-                continue
-            if column.table.lower() not in (
-                (ref.alias.lower(), "") if alone else (ref.alias.lower(),)
-            ):
-                continue
-            for value in others:
-                if isinstance(value, exp.Literal) and value.is_string and value.name not in known:
-                    raise DataError(
-                        f'detector "{self.snapshot.video_tables[ref.table].detector.name}" of '
-                        f'"{ref.table}" has no class "{value.name}"',
-                        sqlstate="22023",
-                        span=self._string_span(value.name),
-                        hint=did_you_mean(value.name, known)
-                        or "foveal.detectors lists every detector's classes",
-                    )
-
-    def _string_span(self, value: str) -> Span | None:
-        for token in self.query.tokens:
-            if token.kind == "string" and token.text[1:-1].replace("''", "'") == value:
-                return Span(token.start, token.end)
-        return None
-
     def _drop_column_prefixes(self) -> None:
         """`street.frames.ts` names a column by its table's full name, which DuckDB never sees."""
         base = self.query.query.start
@@ -290,7 +256,7 @@ class _Binder:
                 named = isinstance(items[i], exp.Alias) or items[i].is_star
             else:
                 named = not (source.startswith("(") and source.endswith(")"))
-            if not named and any(_inside(held, span) for held, _ in self.inputs):
+            if not named and any(inside(held, span) for held, _ in self.inputs):
                 self.edits.append(Edit(Span(at, at), f" AS {quote(' '.join(source.split()))}"))
 
     def _aggregates(self, index: int) -> bool:
@@ -299,12 +265,12 @@ class _Binder:
             isinstance(n, exp.AggFunc)
             for item in select.expressions
             for n in item.walk()
-            if block_rules.enclosing_select(n) is select
+            if enclosing_select(n) is select
         )
 
     def _own_budget(self, block: Block) -> None:
         """Rows cannot be cut short and stay true: the whole statement gets the limit."""
-        tolerance = self._tolerance(block)
+        tolerance = self.numbers.tolerance(block)
         self.budget = (tolerance.seconds, tolerance.calls)
 
     def _own_selection(self, block: Block, counts: bool) -> None:
@@ -318,36 +284,19 @@ class _Binder:
                 span=bound.span,
                 hint="use ERROR WITHIN for aggregates",
             )
-        fnr = self._rate(clauses.fnr.value, clauses.fnr.percent, clauses.fnr.span) if clauses.fnr \
-            else None  # fmt: skip
-        fpr = self._rate(clauses.fpr.value, clauses.fpr.percent, clauses.fpr.span) if clauses.fpr \
-            else None  # fmt: skip
-        self.selections.append((fnr, fpr, self._confidence(clauses.confidence)))
+        fnr = self.numbers.rate(clauses.fnr) if clauses.fnr else None
+        fpr = self.numbers.rate(clauses.fpr) if clauses.fpr else None
+        self.selections.append((fnr, fpr, self.numbers.confidence(clauses.confidence)))
 
     def _spaced(self, select: exp.Select | None) -> tuple[Reference | None, str]:
         """Return the video relation whose frames GAP spaces, and the name that qualifies it."""
         if select is None:
             return None, ""
-        base = block_rules.follow(select, self.query, self.refs, self.predicates.of)
+        base = follow(select, self.query, self.refs, self.predicates.of)
         if base is not None:
             return base.ref, base.alias
         refs = [r for r in self.refs if r.select is select]
         return (refs[0], refs[0].alias) if len(refs) == 1 else (None, "")
-
-    def _decided_by_frame(self, block: Block, select: exp.Select, ref: Reference) -> bool:
-        """Whether the block's rows follow from one frame at a time, in any order of frames."""
-        if block_rules.has_joins(select) or block.order_by or block.window or block.qualify:
-            return False
-        if any(node is not select for node in select.find_all(exp.Select)):
-            return False
-        if select.find(exp.Window) is not None or ref.relation == "tracks":
-            return False
-        if block.group_by is None:
-            return not any(isinstance(n, exp.AggFunc) for n in select.walk())
-        group = select.args.get("group")
-        keys = {e.name.lower() for e in group.expressions} if group is not None else set[str]()
-        videos = self.snapshot.video_tables[ref.table].videos
-        return "frame" in keys and ("video" in keys or len(videos) == 1)
 
     def _own_gap(self, index: int, block: Block) -> None:
         clauses, gap = block.clauses, block.clauses.gap
@@ -364,9 +313,13 @@ class _Binder:
                 span=gap.span,
                 hint="put the block that has GAP in a sub-query of its own",
             )
-        limit = self._whole(block.limit, "LIMIT")
-        offset = self._whole(block.offset, "OFFSET") if block.offset is not None else 0
-        distance = self._number(gap.value, gap.span)
+        limit = self.numbers.whole(self._render(block.limit), block.limit, "LIMIT")
+        offset = (
+            self.numbers.whole(self._render(block.offset), block.offset, "OFFSET")
+            if block.offset is not None
+            else 0
+        )
+        distance = self.numbers.number(gap.value, gap.span)
         alias = quote(alias)
         place = "ts" if gap.unit == "seconds" else "frame"
         if block.distinct:
@@ -394,8 +347,9 @@ class _Binder:
         child_inputs = [*self._take_inputs(block.span), *carried]
         child_inputs = [_add_columns(item, ref, ("video", place)) for item in child_inputs]
         child = Fragment(text, tuple(child_inputs), "select")
-        tolerance = self._tolerance(block)
-        by_frame = len(child_inputs) == 1 and self._decided_by_frame(block, select, ref)
+        tolerance = self.numbers.tolerance(block)
+        videos = len(self.snapshot.video_tables[ref.table].videos)
+        by_frame = len(child_inputs) == 1 and decided_by_frame(block, select, ref, videos)
         if clauses.budget is not None and not by_frame:
             self._own_budget(block)
         name = self._name()
@@ -418,56 +372,11 @@ class _Binder:
         return inside
 
     def _with_clause(self, block: Block, select: exp.Select) -> tuple[str, list[Input]]:
-        """Return the WITH clauses that the block's text mentions, and the inputs inside them.
-
-        A block that is taken out of the statement runs by itself and must bring them along.
-        """
-        words = {
-            t.name.lower()
-            for t in self.query.tokens
-            if t.kind in ("word", "quoted") and _inside(Span(t.start, t.end), block.span)
-        }
-        own = select.args.get("with_") or select.args.get("with")
-        known = {cte.alias.lower() for cte in own.expressions} if own is not None else set[str]()
-        if not (known | set(visible_ctes(select))) & words:
+        """Return the WITH clause that the block's text mentions, and the inputs inside it."""
+        span = carried_with(self.query, block, select)
+        if span is None:
             return "", []
-        base = self.query.query.start
-        node: exp.Expr | None = select
-        clauses: list[Span] = []
-        while node is not None:
-            held = node.args.get("with_") or node.args.get("with")
-            if held is not None:
-                span = self._with_span(held, base)
-                if span is not None and span.end <= block.span.start:
-                    clauses.append(span)
-            node = node.parent
-        # Only the nearest WITH is carried: DuckDB allows one per query.
-        if not clauses:
-            return "", []
-        span = clauses[0]
-        inputs = [i for s, i in self.inputs if _inside(s, span)]
-        return self._render(span) + " ", inputs
-
-    def _with_span(self, held: exp.Expr, base: int) -> Span | None:
-        first = identifier_span(held.expressions[0].args["alias"].this, base)
-        end = self._end_of_cte(held.expressions[-1], base)
-        if first is None or end is None:
-            return None
-        before = [t for t in self.query.tokens if t.end <= first.start]
-        opener = before[-2] if before[-1].text.lower() == "recursive" else before[-1]
-        return Span(opener.start, end)
-
-    def _end_of_cte(self, cte: exp.CTE, base: int) -> int | None:
-        name = identifier_span(cte.args["alias"].this, base)
-        if name is None:
-            return None
-        tokens = [t for t in self.query.tokens if t.start >= name.end]
-        for i, token in enumerate(tokens):
-            if token.text.lower() == "as":
-                for j in range(i + 1, len(tokens)):
-                    if tokens[j].text == "(":
-                        return tokens[block_rules.close_of(tuple(tokens), j)].end
-        return None
+        return self._render(span) + " ", [i for s, i in self.inputs if inside(s, span)]
 
     # --- aggregate blocks -----------------------------------------------------------------------
 
@@ -479,23 +388,25 @@ class _Binder:
             raise ProgrammingError(
                 "FCOUNT and ERROR WITHIN need a FROM clause", sqlstate="42601", span=where
             )
-        base = block_rules.follow(select, self.query, self.refs, self.predicates.of)
+        base = follow(select, self.query, self.refs, self.predicates.of)
         if base is None or base.ref.relation == "tracks":
             if counts:
-                joined = block_rules.has_joins(select)
+                joined = has_joins(select)
                 raise NotSupportedError(
                     "FCOUNT over a join" if joined else "FCOUNT needs one video table in FROM",
                     span=counts[0],
                     hint="count frames in a sub-query of their own and join its result",
                 )
-            return  # Answered exactly by DuckDB: an exact answer meets every tolerance.
+            # Answered exactly by DuckDB: an exact answer meets every tolerance.
+            self._own_budget(block)
+            return
         if block.qualify is not None or block.window is not None:
             raise NotSupportedError(
                 "QUALIFY and WINDOW cannot stand in a block that has FCOUNT or ERROR WITHIN",
                 span=block.qualify or block.window,
                 hint="put the block in a sub-query and the window around it",
             )
-        outside = block_rules.outer_qualifier(select)
+        outside = outer_qualifier(select)
         if outside is not None:
             raise NotSupportedError(
                 "a correlated sub-query cannot have FCOUNT or ERROR WITHIN",
@@ -503,10 +414,10 @@ class _Binder:
                 hint="GROUP BY the correlated column in a sub-query and join its result",
             )
         own = self.predicates.of(select, base.alias, base.ref.relation)
-        tolerance = self._tolerance(block)
+        tolerance = self.numbers.tolerance(block)
         if clauses.error is not None:
             self._refuse_mixed_or(select, block, base)
-        writer = block_rules.BlockText(self.query, block, select, base, self._render)
+        writer = BlockText(self.query, block, select, base, self._render)
         aggregates = writer.find_aggregates()
         if not aggregates:
             raise ProgrammingError(
@@ -517,7 +428,7 @@ class _Binder:
         keys = writer.find_keys()
         name = self._name()
         text = writer.outer(name)
-        source = block_rules.source_of(base, own)
+        source = source_of(base, own)
         base_ref = base.ref
         base_name = self._input_name(base_ref)
         prefix, carried = self._with_clause(block, select)
@@ -554,14 +465,14 @@ class _Binder:
                 return edit.text.split(" ")[0]
         return ""
 
-    def _refuse_mixed_or(self, select: exp.Select, block: Block, base: block_rules.Base) -> None:
+    def _refuse_mixed_or(self, select: exp.Select, block: Block, base: Base) -> None:
         where = select.args.get("where")
         if where is None:
             return
         nodes = flatten_and(where.this)
         spans = block.conjuncts if len(nodes) == len(block.conjuncts) else (block.where,)
         for node, span in zip(nodes, spans, strict=False):
-            if block_rules.mixes_frames_and_objects(node, base.alias, base.ref.relation):
+            if mixes_frames_and_objects(node, base.alias, base.ref.relation):
                 raise NotSupportedError(
                     "an OR of a frame predicate and an object predicate leaves open which frames "
                     "ERROR WITHIN averages over",
@@ -569,98 +480,12 @@ class _Binder:
                     hint="split it into two blocks and UNION ALL them, or leave out ERROR WITHIN",
                 )
 
-    # --- numbers --------------------------------------------------------------------------------
-
-    def _tolerance(self, block: Block) -> Tolerance:
-        clauses = block.clauses
-        epsilon = relative = seconds = calls = low = high = None
-        if clauses.error is not None:
-            epsilon = self._number(clauses.error.value, clauses.error.span)
-            relative = clauses.error.relative
-            if relative:
-                epsilon /= 100
-        if clauses.budget is not None:
-            amount = self._number(clauses.budget.value, clauses.budget.span)
-            if clauses.budget.unit == "seconds":
-                seconds = amount
-            else:
-                calls = int(amount)
-        if clauses.bounds is not None:
-            low = self._number(clauses.bounds.low, clauses.bounds.span, signed=True)
-            high = self._number(clauses.bounds.high, clauses.bounds.span, signed=True)
-            if low > high:
-                raise DataError(
-                    "BOUNDS are the wrong way round",
-                    sqlstate="22023",
-                    span=clauses.bounds.span,
-                    hint="write BOUNDS (lowest, highest)",
-                )
-        return Tolerance(
-            epsilon, bool(relative), self._confidence(clauses.confidence), seconds, calls, low, high
-        )
-
-    def _confidence(self, clause: Confidence | None) -> float:
-        if clause is None:
-            return float(self.settings["confidence"])
-        value = self._number(clause.value, clause.span)
-        if clause.percent or value > 1:
-            value /= 100
-        if not 0 < value < 1:
-            raise DataError(
-                "a confidence lies between 0% and 100%, both excluded",
-                sqlstate="22023",
-                span=clause.span,
-                hint="write AT CONFIDENCE 95%; for certainty leave out ERROR WITHIN",
-            )
-        return value
-
-    def _rate(self, value: Number, percent: bool, span: Span) -> float:
-        number = self._number(value, span)
-        number = number / 100 if percent else number
-        if not 0 <= number < 1:
-            raise DataError(
-                "a rate lies from 0 to below 1", sqlstate="22023", span=span,
-                hint="write FNR WITHIN 0.05 or FNR WITHIN 5%",
-            )  # fmt: skip
-        return number
-
-    def _number(self, value: Number, span: Span, *, signed: bool = False) -> float:
-        if isinstance(value, Parameter):
-            given = self.snapshot.parameters.get(value.key)
-            if not isinstance(given, int | float | Decimal) or isinstance(given, bool):
-                raise DataError(
-                    f"parameter ${value.key} of a clause must be a number, not {given!r}",
-                    sqlstate="22023",
-                    span=span,
-                )
-            value = float(given)
-        if value != value or (value < 0 and not signed):
-            raise DataError("the number must not be negative", sqlstate="22023", span=span)
-        return float(value)
-
-    def _whole(self, span: Span, what: str) -> int:
-        text = self._render(span).strip()
-        if text.startswith("$"):
-            given = self.snapshot.parameters.get(text[1:])
-            text = str(given)
-        if not text.isdigit():
-            raise NotSupportedError(
-                f"{what} before GAP must be a whole number",
-                span=span,
-                hint="write LIMIT 10 GAP 300",
-            )
-        return int(text)
-
 
 _BEFORE_TABLE = frozenset({"as", "all", "union", "except", "intersect", "name", "distinct"})
 
 
 def _mentions(text: str, name: str) -> bool:
     return re.search(rf"\b{name}\b", text) is not None
-
-
-def _inside(span: Span, area: Span) -> bool:
-    return area.start <= span.start and span.end <= area.end
 
 
 def _in_cte_name(node: exp.Expr, select: exp.Select) -> bool:
@@ -685,4 +510,4 @@ def _add_columns(item: Input, ref: Reference, columns: tuple[str, ...]) -> Input
     return replace(item, child=replace(child, columns=tuple(c for c in every if c in wanted)))
 
 
-__all__ = ["FRAME_LEVEL", "Bound", "bind"]
+__all__ = ["Bound", "bind"]

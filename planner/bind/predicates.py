@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 from sqlglot import exp
 
 from foveal.errors import Span
-from foveal.planner.bind.blocks import has_joins, only_chooses, relation_columns
 from foveal.planner.bind.references import Reference, enclosing_select, visible_ctes
+from foveal.planner.bind.source import has_joins, only_chooses, relation_columns
 from foveal.planner.logical import RELATION_COLUMNS, Conjunct
 from foveal.planner.parse.statement import Query
 
@@ -43,19 +43,27 @@ class Predicates:
         common table expressions that are mentioned once. Nothing passes an outer join, for a row
         that fails the predicate there still stands for a missing one.
         """
-        select, alias = ref.select, ref.alias
         found: list[Conjunct] = []
-        while select is not None and _keeps_rows(select):
+        for select, alias in self.readers(ref):
             single = not select.args.get("joins")
             found += [
                 c
                 for c in self.of(select, alias, ref.relation, single=single)
                 if c.columns and c.frame_only and c.pure
             ]
-            if not only_chooses(select) or not _keeps_names(select, alias):
-                break
-            select, alias = self._outside(select)
         return tuple(found)
+
+    def readers(self, ref: Reference) -> Iterator[tuple[exp.Select, str]]:
+        """Yield the SELECTs that see the relation's rows as they are, from the inside out.
+
+        Each comes with the name that it knows them by.
+        """
+        select, alias = ref.select, ref.alias
+        while select is not None and _keeps_rows(select):
+            yield select, alias
+            if not only_chooses(select) or not _keeps_names(select, alias):
+                return
+            select, alias = self._outside(select)
 
     def _outside(self, select: exp.Select) -> tuple[exp.Select | None, str]:
         """Return the SELECT that reads this one in its FROM, and by what name, if there is one."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foveal.planner.estimators.targets import Frames, Values
+from foveal.planner.estimators.targets import Frames, Mask, Values
 
 DECAYS = 10
 """Correlation times tried, evenly on a log scale."""
@@ -48,39 +48,44 @@ class TemporalFit:
     plain: float
 
 
-def fit(frames: Frames, values: Values, breaks: Frames, *, integer: bool) -> TemporalFit | None:
-    """Return the best fit, or None with fewer than 8 observed frames.
+def fit(
+    frames: Frames, values: Values, breaks: Frames, random: Mask, *, integer: bool
+) -> TemporalFit | None:
+    """Return the best fit, or None with fewer than 8 frames drawn at random.
 
     Args:
         frames: int64 [n], ascending: where values were observed.
         values: float64 [n].
         breaks: int64, ascending: first frames of the videos; nothing is predicted across one.
+        random: bool [n]: drawn at random. Only these are left out to judge a fit: how far they are
+            from others is how far the frames not drawn yet are; cached frames may be crowded.
         integer: the values are whole numbers.
     """
-    size = frames.shape[0]
+    judged = np.flatnonzero(random)
+    size = judged.shape[0]
     if size < 8:
         return None
-    mean = float(values.mean())
+    mean = float(values[judged].mean())
     apart = values - mean
-    plain = float(apart @ apart) / (size - 1)
+    plain = float(apart[judged] @ apart[judged]) / (size - 1)
     video = np.searchsorted(breaks, frames, side="right")
-    same = video[1:] == video[:-1]
-    step = np.diff(frames).astype(np.float64)
-    usable = step[same]
-    if not usable.shape[0]:
+    last = frames.shape[0] - 1
+    before, after = np.maximum(judged - 1, 0), np.minimum(judged + 1, last)
+    told_left = (judged > 0) & (video[before] == video[judged])
+    told_right = (judged < last) & (video[after] == video[judged])
+    left = np.where(told_left, apart[before], 0.0)
+    right = np.where(told_right, apart[after], 0.0)
+    to_left = np.where(told_left, frames[judged] - frames[before], np.inf)
+    to_right = np.where(told_right, frames[after] - frames[judged], np.inf)
+    steps = np.minimum(to_left, to_right)
+    if not np.isfinite(steps).any():
         return None
-    typical = float(np.median(usable))
-    left, right = np.zeros(size), np.zeros(size)
-    left[1:] = np.where(same, apart[:-1], 0.0)
-    right[:-1] = np.where(same, apart[1:], 0.0)
-    far = np.inf
-    before, after = np.full(size, far), np.full(size, far)
-    before[1:] = np.where(same, step, far)
-    after[:-1] = np.where(same, step, far)
+    typical = 2 * float(np.median(steps[np.isfinite(steps)]))
+    apart, values = apart[judged], values[judged]
     best = TemporalFit(1.0, 0.0, mean, False, math.inf, 0.0, plain)
     chosen = apart
     for decay in np.geomspace(max(typical / 4, 0.5), 40 * typical, DECAYS).tolist():
-        near_left, near_right = np.exp(-before / decay), np.exp(-after / decay)
+        near_left, near_right = np.exp(-to_left / decay), np.exp(-to_right / decay)
         between = near_left * near_right
         for smooth in SMOOTH:
             c = smooth * between

@@ -132,12 +132,6 @@ class MeanTrack:
         self._fit_at = FIRST_FIT if temporal else self._left + 1
         self._predicted: Values | None = None
         self._predicted_rest = 0.0
-        if (
-            temporal
-            and isinstance(self.estimator, DeadlineBetting)
-            and self._observed.shape[0] >= FIRST_FIT
-        ):
-            self._predict_anew(self.estimator)
 
     @property
     def finished(self) -> bool:
@@ -200,11 +194,13 @@ class MeanTrack:
         """Refit the prediction to all that was observed; take it when it pays."""
         order = np.argsort(self._observed_at, kind="stable")
         frames, values = self._observed_at[order], self._observed[order]
-        model = fit(frames, values, self._breaks, integer=self.target.integer)
+        # Cached frames come first in _observed, then the draws.
+        random = order >= self._known
+        size = int(np.count_nonzero(random))
+        model = fit(frames, values, self._breaks, random, integer=self.target.integer)
         if model is None:
             return
-        size = frames.shape[0]
-        if self._predicted is None and size - _commonest(values) < ODD:
+        if self._predicted is None and size - _commonest(values[random]) < ODD:
             return  # hardly anything has happened yet that could be predicted
         noise = NOISE / math.sqrt(size) if self._predicted is None else 0.0
         before = estimator.outlook(estimator.variance)

@@ -44,7 +44,10 @@ def test_ctrl_c_stops_the_statement_and_the_session_goes_on() -> None:
         assert program.stdout.readline() == "ready\n"
         time.sleep(0.5)
         program.send_signal(signal.SIGINT)
-        out, err = program.communicate(timeout=60)
+        try:
+            out, err = program.communicate(timeout=60)
+        finally:
+            program.kill()  # else leaving the block would wait for a child that hangs
     assert err == ""
     first, second = out.splitlines()
     assert first.startswith("interrupted QueryCanceled")

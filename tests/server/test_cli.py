@@ -242,7 +242,10 @@ def test_ctrl_c_cancels_a_script_and_is_2() -> None:
         assert process.stdout.readline() == b"up\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else leaving the block would wait for a child that hangs
     assert (out, err) == (b"", b"canceled\n")
     assert process.returncode == 2
 

@@ -1,0 +1,69 @@
+"""Classes that a query asks for must be ones that the detector can see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlglot import exp
+
+from foveal.errors import DataError, Span, did_you_mean
+from foveal.planner.bind.references import Reference, enclosing_select
+from foveal.planner.bind.source import has_joins
+from foveal.planner.parse.statement import Query
+from foveal.planner.protocols import Snapshot
+
+
+def check_classes(
+    query: Query,
+    ref: Reference,
+    readers: Iterable[tuple[exp.Select, str]],
+    snapshot: Snapshot,
+) -> None:
+    """Refuse a comparison of `class` with a name that the table's detector does not have.
+
+    `readers`: the SELECTs that read the relation's rows, with the name that they know them by.
+
+    Raises:
+        DataError: 22023, at the name, with the nearest one as hint.
+    """
+    if ref.relation not in ("objects", "tracks"):
+        return
+    detector = snapshot.video_tables[ref.table].detector
+    if not detector.classes:
+        return
+    for select, alias in readers:
+        qualifiers = {alias.lower()} if has_joins(select) else {alias.lower(), ""}
+        for value in _compared(select, qualifiers):
+            if value.name not in detector.classes:
+                raise DataError(
+                    f'detector "{detector.name}" of "{ref.table}" has no class "{value.name}"',
+                    sqlstate="22023",
+                    span=_place(query, value.name),
+                    hint=did_you_mean(value.name, detector.classes)
+                    or "foveal.detectors lists every detector's classes",
+                )
+
+
+def _compared(select: exp.Select, qualifiers: set[str]) -> list[exp.Literal]:
+    """Return the string literals that the SELECT's own `class` is compared with."""
+    found: list[exp.Literal] = []
+    for node in select.find_all(exp.EQ, exp.NEQ, exp.In):
+        column = node.this
+        others = [node.expression] if isinstance(node, exp.Binary) else node.expressions
+        if isinstance(column, exp.Literal) and isinstance(node, exp.Binary):
+            column, others = node.expression, [column]
+        if (
+            isinstance(column, exp.Column)
+            and column.name.lower() == "class"
+            and column.table.lower() in qualifiers
+            and enclosing_select(column) is select
+        ):
+            found += [o for o in others if isinstance(o, exp.Literal) and o.is_string]
+    return found
+
+
+def _place(query: Query, value: str) -> Span | None:
+    for token in query.tokens:
+        if token.kind == "string" and token.text[1:-1].replace("''", "'") == value:
+            return Span(token.start, token.end)
+    return None
