@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from foveal.planner.estimators.shuffle import Shuffle
-from foveal.planner.estimators.targets import FrameGroup, Frames, Interval, MeanTarget, Values
+from foveal.planner.estimators.targets import FrameGroup, Frames, Interval, Mask, MeanTarget, Values
 from foveal.planner.estimators.tracks import MeanTrack, RatioTrack
 
 
@@ -38,7 +40,7 @@ class GroupDraws:
             raise ValueError("frames must be ascending and unique")
         self.place = place
         self.rest: Frames = group.frames[~known]
-        self._order = Shuffle(self.rest.shape[0], [seed, place])
+        self._order = Shuffle(self.rest.shape[0], [seed, place, *_words(known)])
         self.drawn = 0
         self._scanned = 0
         share = delta / max(len(group.targets), 1)
@@ -97,3 +99,15 @@ class GroupDraws:
     def intervals(self) -> list[Interval]:
         """Return the answer so far of each target."""
         return [track.interval(self.place, i) for i, track in enumerate(self.tracks)]
+
+
+def _words(known: Mask) -> list[int]:
+    """Return numbers that stand for the known frames, none where there are none.
+
+    Known frames may have been drawn by an earlier run under the same seed. With the same random
+    numbers this run's draws would follow from them; with others they are uniform whatever is known.
+    """
+    if not known.any():
+        return []
+    digest = hashlib.blake2b(np.packbits(known).tobytes(), digest_size=16).digest()
+    return np.frombuffer(digest, np.uint32).tolist()

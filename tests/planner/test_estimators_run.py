@@ -282,6 +282,18 @@ def test_clipped_bound_covers() -> None:
     assert misses <= stats.binom.ppf(0.999, 200, 0.05)
 
 
+def test_crowded_known_frames_do_not_make_predictions_look_better_than_they_are() -> None:
+    values = street(20_000, seed=13)
+    known = np.arange(20_000) < 8000  # a cached third of the video, neighbours of each other
+    target = MeanTarget(8, 0.1, integer=True)
+    crowded = group(values, target, known=known, known_values=values[known][:, None])
+    with_time = np.mean([finish(SamplingRun([crowded], seed=s), values)[0].samples
+                         for s in range(5)])  # fmt: skip
+    without = np.mean([finish(SamplingRun([crowded], seed=s, temporal=False), values)[0].samples
+                       for s in range(5)])  # fmt: skip
+    assert with_time < 1.1 * without
+
+
 def test_misuse_is_refused() -> None:
     values = street(50)
     run = SamplingRun([group(values, COUNT)])
@@ -331,11 +343,12 @@ def test_prediction_follows_time_and_stops_at_breaks() -> None:
     truth = np.where(at < 500, 2.0 + 2.0 * (at % 100 < 50), 7.0)
     seen = np.arange(3, 1000, 10)
     breaks = np.array([0, 500])
-    model = fit(seen, truth[seen], breaks, integer=True)
+    random = np.ones(seen.shape[0], np.bool_)
+    model = fit(seen, truth[seen], breaks, random, integer=True)
     assert model is not None
     assert model.variance < 0.3 * model.plain
     guess = predict(model, seen, truth[seen], breaks, at)
     assert np.array_equal(guess[500:504], np.full(4, 7.0))  # nothing leaks from the other video
     assert np.mean(guess != truth) < 0.15
     assert np.array_equal(guess[seen], truth[seen])
-    assert fit(seen[:3], truth[:3], breaks, integer=True) is None
+    assert fit(seen[:3], truth[:3], breaks, random[:3], integer=True) is None
