@@ -17,6 +17,7 @@ from foveal.planner.estimators import (
     RatioTarget,
     SamplingRun,
 )
+from foveal.planner.estimators.draws import GroupDraws
 from foveal.planner.estimators.shuffle import Shuffle
 from foveal.planner.estimators.temporal import fit, predict
 from foveal.planner.estimators.tracks import Clipped
@@ -103,6 +104,26 @@ def test_known_frames_are_a_certainty_stratum() -> None:
     assert got.samples == 0
     assert got.guarantee == "exact"
     assert got.estimate == got.low == got.high == pytest.approx(values.mean())
+
+
+def test_what_an_earlier_run_drew_under_the_same_seed_does_not_steer_this_one() -> None:
+    # The worst case: the frame after every frame that the first run draws is the busy one.
+    misses = 0
+    for seed in range(100):
+        values = np.zeros(400)
+        first = SamplingRun([group(values, MeanTarget(8, 1.0, integer=True))], seed=seed)
+        drawn = first.next_batch()
+        assert drawn is not None
+        known = np.zeros(400, np.bool_)
+        known[drawn] = True
+        chosen = GroupDraws(
+            group(values, COUNT, known=known, known_values=values[known][:, None]),
+            0, 0.05, "finite", seed, temporal=False,
+        ).upcoming(drawn.shape[0])  # fmt: skip
+        near = np.isin(chosen, np.concatenate([drawn - 1, drawn + 1]))
+        chance = np.isin(np.flatnonzero(~known), np.concatenate([drawn - 1, drawn + 1])).mean()
+        misses += stats.binom.sf(near.sum() - 1, len(chosen), chance) < 0.05
+    assert misses <= stats.binom.ppf(0.999, 100, 0.05)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 40])
