@@ -19,11 +19,12 @@ Voracek & Orabona, "STaR-Bets" (2025) for its use in intervals.
 
 from __future__ import annotations
 
+import functools
 import math
+import statistics
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 Array = npt.NDArray[np.float64]
 
@@ -47,8 +48,11 @@ FIRST_CELLS = 2048
 _BITS = 45  # of a float64's 52 mantissa bits these are dropped: 128 table entries an octave
 
 
+@functools.cache
 def _bet_table() -> Array:
     """Return h(w) = phi(Phi^-1(w)) / w by the leading bits of the float64 w, 0 from w = 1 on."""
+    from scipy import special  # a third of a second: not paid by answers that are recalled
+
     bits = (np.arange((1024 << (52 - _BITS)) + 1, dtype=np.int64) << _BITS) | (1 << (_BITS - 1))
     wealth = bits.view(np.float64)
     log_w = np.log(wealth)
@@ -58,12 +62,9 @@ def _bet_table() -> Array:
     return table
 
 
-_BET = _bet_table()
-
-
 def normal_quantile(delta: float) -> float:
     """Return z with a normal variable outside of [-z, z] with probability `delta`."""
-    return float(-special.ndtri(delta / 2))
+    return -statistics.NormalDist().inv_cdf(delta / 2)
 
 
 def forecast_end(variance: float, reach: float, epsilon: float, delta: float) -> float:
@@ -91,13 +92,16 @@ class BettingCells:
         clock: effective samples so far; a member counts more when few remain.
     """
 
-    def __init__(self, range_: float, delta: float, finest: float) -> None:
+    def __init__(
+        self, range_: float, delta: float, finest: float, upward: float = 0.5
+    ) -> None:
         """Start with all of [0, range_] possible.
 
         Args:
             range_: largest possible value.
             delta: allowed probability that the interval ever misses.
             finest: half width that will be wanted; sets how fine the first cells are.
+            upward: share of delta spent by the bets on more, which move the lower end.
 
         Raises:
             ValueError: the arguments make no sense.
@@ -118,9 +122,10 @@ class BettingCells:
         edges = np.arange(1, first + 1) * self._step
         self._edges = np.concatenate((edges, edges - self._step))
         self._ups = first
-        start = np.array(WEIGHTS)[:, None] * (delta / (2 * GOAL))
-        self._wealth: Array = np.broadcast_to(start, (2, 2 * first)).copy()
+        shares = np.repeat((upward, 1 - upward), first) * (delta / GOAL)
+        self._wealth: Array = np.array(WEIGHTS)[:, None] * shares
         self._coefficient = np.empty((2, 1))
+        self._bets = _bet_table()
         self._resize()
 
     @property
@@ -140,7 +145,7 @@ class BettingCells:
         """
         risk, bet = self._risk, self._stakes
         np.right_shift(self._bits, _BITS, out=self._index)
-        _BET.take(self._index, out=bet, mode="clip")
+        self._bets.take(self._index, out=bet, mode="clip")
         need = self._reach / (aim * aim)
         late = max(LATE * self.clock, self.clock + 1)
         if floor and variance < 0.25:

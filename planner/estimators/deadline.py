@@ -13,6 +13,9 @@ import numpy as np
 
 from foveal.planner.estimators.cells import BettingCells, forecast_end
 
+UPWARD = 0.35
+"""Share of delta of the lower end. Counts lie near the lower end of their range, so it is the upper
+end that is dear: it must rule out rare large values. This makes the interval more even."""
 PRIOR_COUNT = 1.0
 """Weight, in samples, of the prior variance (upper - lower)^2 / 4."""
 OVERDUE = 1.25
@@ -67,7 +70,7 @@ class DeadlineBetting(BettingCells):
         if population < 0 or not upper >= lower or not epsilon >= 0:
             raise ValueError("need population >= 0, upper >= lower, epsilon >= 0")
         finest = epsilon * (upper - lower) / 10 if relative else epsilon
-        super().__init__(upper - lower, delta, finest)
+        super().__init__(upper - lower, delta, finest, UPWARD)
         self.population = population
         self.epsilon = epsilon
         self.relative = relative

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 
 def cdf(count: int, population: int, marked: int, drawn: int) -> float:
@@ -24,4 +23,6 @@ def cdf(count: int, population: int, marked: int, drawn: int) -> float:
 
 def _choose(n: float, k: np.ndarray | float) -> np.ndarray:
     """Return the logarithm of the binomial coefficient."""
+    from scipy import special
+
     return special.gammaln(n + 1) - special.gammaln(np.asarray(k) + 1) - special.gammaln(n - k + 1)

