@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 AssetPath = Callable[[str], Path]
+
+# What lands must not depend on the luck of a draw; other runs explore.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # A shell's background job starts with Ctrl-C ignored, and so would the programs that tests start.
 if (
