@@ -122,7 +122,7 @@ def test_what_an_earlier_run_drew_under_the_same_seed_does_not_steer_this_one() 
         ).upcoming(drawn.shape[0])  # fmt: skip
         near = np.isin(chosen, np.concatenate([drawn - 1, drawn + 1]))
         chance = np.isin(np.flatnonzero(~known), np.concatenate([drawn - 1, drawn + 1])).mean()
-        misses += stats.binom.sf(near.sum() - 1, len(chosen), chance) < 0.05
+        misses += int(float(stats.binom.sf(near.sum() - 1, len(chosen), chance)) < 0.05)
     assert misses <= stats.binom.ppf(0.999, 100, 0.05)
 
 
