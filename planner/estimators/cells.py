@@ -92,9 +92,7 @@ class BettingCells:
         clock: effective samples so far; a member counts more when few remain.
     """
 
-    def __init__(
-        self, range_: float, delta: float, finest: float, upward: float = 0.5
-    ) -> None:
+    def __init__(self, range_: float, delta: float, finest: float, upward: float = 0.5) -> None:
         """Start with all of [0, range_] possible.
 
         Args:

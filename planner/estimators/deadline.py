@@ -13,7 +13,7 @@ import numpy as np
 
 from foveal.planner.estimators.cells import BettingCells, forecast_end
 
-UPWARD = 0.35
+UPWARD = 0.4
 """Share of delta of the lower end. Counts lie near the lower end of their range, so it is the upper
 end that is dear: it must rule out rare large values. This makes the interval more even."""
 PRIOR_COUNT = 1.0
