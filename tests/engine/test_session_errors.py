@@ -53,6 +53,7 @@ def outcome(session: Session, toy: Any, sql: str) -> str:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.err")), ids=lambda p: p.stem)
 def test_errors(session: Session, toy: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(toy.folder)
+    monkeypatch.delenv("FOVEAL_ASSETS", raising=False)  # hints name the folders searched
     listed = cases(path)
     assert listed
     came_out = [(title, sql, outcome(session, toy, sql)) for title, sql, _ in listed]

@@ -135,17 +135,19 @@ def test_the_exact_guarantee_looks_at_every_frame(open_toy: Any) -> None:
 @pytest.mark.usefixtures("prefer_sampling")
 def test_cached_frames_do_not_bias(open_toy: Any) -> None:
     """Frames that were looked at because they are full are a stratum of their own."""
-    sql = "SELECT FCOUNT(*) FROM street ERROR WITHIN 0.4"
-    for seed in range(5):
+    misses = 0
+    for seed in range(12):
         session = open_toy(seed=seed)
         rows(session, "SELECT count(*) FROM street WHERE video = 'v.mkv'")
-        rows(session, sql)
+        rows(session, "SELECT FCOUNT(*) FROM street ERROR WITHIN 0.4")
         report = session.report
         assert report.low is not None
         assert report.high is not None
         low, high = report.low, report.high
         ((truth,),) = rows(session, "SELECT FCOUNT(*) FROM street")
-        assert low - 1e-9 <= truth <= high + 1e-9
+        misses += not low - 1e-9 <= truth <= high + 1e-9
+        session.close()
+    assert misses <= 4  # the 99.9 % quantile of a binomial of 12 at 0.05
 
 
 class Slow:

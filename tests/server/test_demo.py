@@ -7,7 +7,7 @@ import pytest
 from foveal.__main__ import main
 
 
-def test_the_street_answers_three_questions_and_says_what_it_is(
+def test_the_street_answers_its_questions_and_says_what_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "--seconds", "4", "--seed", "3", "--keep", str(tmp_path)]) == 0
@@ -15,8 +15,8 @@ def test_the_street_answers_three_questions_and_says_what_it_is(
     assert err == ""
     assert "A rendered street: 100 frames" in out
     assert "the detector was trained on such drawings" in out
-    assert out.count("   truth: ") == 3
-    assert "at 95 % confidence (finite)" in out
+    assert out.count("   truth ") >= 3
+    assert out.count("calls saved   guarantee") == 4
     assert (tmp_path / "street.mp4").is_file()
     assert (tmp_path / "demo.db").is_file()
 
