@@ -54,7 +54,8 @@ def _range(node: exp.Expr, table: VideoTable) -> Range | None:
     if isinstance(node, _TRUTHS):
         return _TRUTH
     if isinstance(node, exp.Literal) and not node.is_string:
-        return float(node.name), float(node.name)
+        value = float(node.name)
+        return (value, value) if math.isfinite(value) else None
     if isinstance(node, exp.Column):
         return _column(node.name.lower(), table)
     if isinstance(node, exp.Cast):
@@ -92,10 +93,10 @@ def _arithmetic(node: exp.Expr, left: Range | None, right: Range | None) -> Rang
     if left is None or right is None:
         return None
     if isinstance(node, exp.Add):
-        return left[0] + right[0], left[1] + right[1]
-    if isinstance(node, exp.Sub):
-        return left[0] - right[1], left[1] - right[0]
-    if isinstance(node, exp.Div):
+        ends = [left[0] + right[0], left[1] + right[1]]
+    elif isinstance(node, exp.Sub):
+        ends = [left[0] - right[1], left[1] - right[0]]
+    elif isinstance(node, exp.Div):
         if right[0] <= 0 <= right[1]:
             return None
         ends = [a / b for a in left for b in right]
