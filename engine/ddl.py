@@ -62,14 +62,13 @@ class Ddl:
             )
         if not exists:
             self._check_free(statement.name, statement.name_span)
-        self._definitions.save_video(
-            create_definition(
-                statement,
-                threads=int(self._settings["threads"]),
-                device=str(self._settings["device"]),
-            )
+        definition = create_definition(
+            statement,
+            threads=int(self._settings["threads"]),
+            device=str(self._settings["device"]),
         )
-        self._tables.forget(statement.name)
+        self._tables.open(definition).measure(context.check)
+        self._definitions.save_video(definition)
         return tag
 
     def drop_video(self, statement: DropVideoTable, context: QueryContext) -> str:

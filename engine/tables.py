@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from foveal.engine.catalog.definitions import Definitions
+from foveal.engine.catalog.definitions import Definitions, VideoDefinition
 from foveal.engine.catalog.videos import LiveTable, Storage
 from foveal.reports import Notice
 from foveal.settings import Value
@@ -37,15 +37,20 @@ class LiveTables:
         definition = self._definitions.videos[name]
         live = self._live.get(name)
         if live is None or live.definition != definition or live.stale():
-            live = LiveTable(
-                definition,
-                self.storage(),
-                isolate=bool(self._settings["isolate_decode"]),
-                threads=int(self._settings["threads"]),
-                device=str(self._settings["device"]),
-                notice=self._notice,
-            )
-            self._live[name] = live
+            live = self.open(definition)
+        return live
+
+    def open(self, definition: VideoDefinition) -> LiveTable:
+        """Return a table at work under a definition, which need not be saved yet."""
+        live = LiveTable(
+            definition,
+            self.storage(),
+            isolate=bool(self._settings["isolate_decode"]),
+            threads=int(self._settings["threads"]),
+            device=str(self._settings["device"]),
+            notice=self._notice,
+        )
+        self._live[definition.name.lower()] = live
         return live
 
     def mentioned(self, words: Iterable[str]) -> dict[str, LiveTable]:

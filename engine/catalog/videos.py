@@ -19,7 +19,15 @@ from foveal.engine.catalog.definitions import ListedVideo, VideoDefinition
 from foveal.engine.relations import FRAMES, Column, assemble, constant, handles
 from foveal.errors import DataError, OperationalError, ProgrammingError, Span, did_you_mean
 from foveal.planner.parse.statement import CreateVideoTable
-from foveal.planner.protocols import Detector, DetectorInfo, Video, VideoFacts, VideoTable
+from foveal.planner.protocols import (
+    CancelCheck,
+    DecodeCounters,
+    Detector,
+    DetectorInfo,
+    Video,
+    VideoFacts,
+    VideoTable,
+)
 
 if TYPE_CHECKING:
     from foveal.connectors.video.source import VideoFile
@@ -182,7 +190,7 @@ class LiveTable:
         opened = self.__dict__.get("videos")
         if opened is None:
             return False
-        return any(video.changed() for video in opened) or (
+        return any(not video.path.is_file() or video.changed() for video in opened) or (
             [video.content_hash for video in opened] != self._hashes
         )
 
@@ -291,6 +299,27 @@ class LiveTable:
             self.name.lower(), self.info, self.definition.max_count, tuple(facts), profile,
             self.definition.tracker,
         )  # fmt: skip
+
+    def measure(self, cancel: CancelCheck) -> None:
+        """Learn what decoding and detecting cost here, unless that is known.
+
+        It takes some tenths of a second. Only the first video is tried: the others are taken to be
+        as fast per pixel.
+
+        Raises:
+            OperationalError: 58030, the video cannot be decoded.
+        """
+        if not self.frames or self.facts().profile.measured:
+            return
+        from foveal.connectors.video.profile import profile as decoding
+        from foveal.udfs.detectors import profile as detecting
+
+        video, profiles = self.videos[0], self.storage.profiles
+        frame, seek = decoding(video, cancel=cancel)
+        counters = DecodeCounters(frames_decoded=64, seeks=4, seconds=64 * frame + 4 * seek)
+        profiles.decoded(video.content_hash, self.video_facts(0), counters)
+        seconds = detecting(self.detector, video.index.height, video.index.width)
+        profiles.detected(self.info.key, 1, seconds)
 
     def video_facts(self, i: int) -> VideoFacts:
         """Return one video's facts, for the profiles."""

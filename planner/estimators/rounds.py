@@ -12,6 +12,8 @@ SPREAD = 0.15
 """Assumed log-normal spread of the samples really needed around their forecast."""
 EXTRA = 0.08
 """Repeated decoding may make sampling dearer than the naive plan by this fraction of it."""
+SLACK = 0.3
+"""And by so many seconds, however short the naive plan is."""
 
 # Quantiles of the need, in units of its forecast.
 _NEEDS = np.exp(SPREAD * np.array([-1.5, -1.0, -0.67, -0.39, -0.13, 0.13, 0.39, 0.67, 1.0, 1.5]))
@@ -100,6 +102,6 @@ def pilot_is_rash(rest: Frames, batch: Frames, worst: int, costs: Costs) -> bool
     """
     naive = rest.shape[0] * costs.detect + costs.decode(rest)
     first = costs.decode(batch)
-    if 2 * first <= EXTRA * naive:
+    if first <= EXTRA * naive + SLACK:
         return False
     return first + costs.decode(rest) + 1.15 * worst * costs.detect > (1 + EXTRA) * naive
