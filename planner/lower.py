@@ -152,16 +152,14 @@ class _Lowering:
         assert isinstance(rows, ObjectScan | FrameScan)
         frame_scan = FrameScan(node.table, node.frames.conjuncts, ("video", "frame", "ts"))
         inputs = tuple(self._input(i) for i in node.inputs)
-        if best.name in ("exact", "cached"):
-            return ExactAggregate(
-                rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
-                node.aggregates, ranked, node.tolerance,
-            )  # fmt: skip
-        return SampleAggregate(
+        shared = (
             rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
-            node.aggregates, ranked, node.tolerance, table.max_count, guarantee,
-            best.name, int(settings["seed"]),
+            node.aggregates, ranked, node.tolerance,
         )  # fmt: skip
+        if best.name in ("exact", "cached"):
+            return ExactAggregate(*shared)
+        seed = int(settings["seed"])
+        return SampleAggregate(*shared, table.max_count, guarantee, best.name, seed)
 
     def _why_no_sample(self, node: FrameAggregate, guarantee: str) -> str:
         if node.tolerance.exact:

@@ -110,8 +110,8 @@ class SqlFragment(Physical):
 
 
 @dataclass(frozen=True, slots=True)
-class ExactAggregate(Physical):
-    """Aggregates over every frame, by DuckDB: a row per group of frames, empty groups too."""
+class AggregatePlan(Physical):
+    """What an exact and a sampled aggregate share: see `logical.FrameAggregate`."""
 
     rows: ObjectScan | FrameScan
     frames: FrameScan
@@ -125,36 +125,35 @@ class ExactAggregate(Physical):
     tolerance: Tolerance
 
     def label(self) -> str:
-        return "ExactAggregate " + _aggregate_label(self.aggregates, self.keys, self.predicates)
+        text = ", ".join(a.source for a in self.aggregates)
+        if self.keys:
+            text += " by " + ", ".join(k.source for k in self.keys)
+        where = [c.source for c in self.predicates if not c.frame_only]
+        text += " where " + " AND ".join(where) if where else ""
+        return f"{type(self).__name__} {text}"
 
 
 @dataclass(frozen=True, slots=True)
-class SampleAggregate(Physical):
+class ExactAggregate(AggregatePlan):
+    """Aggregates over every frame, by DuckDB: a row per group of frames, empty groups too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAggregate(AggregatePlan):
     """Aggregates estimated from sampled frames, with intervals that hold at every moment.
 
     `method`: sampling; temporal, where a grid of frames predicts the others first; or recalled,
     where the stored answer to the same question is given.
     """
 
-    rows: ObjectScan | FrameScan
-    frames: FrameScan
-    inputs: tuple[NamedInput, ...]
-    prefix: str
-    source: Source
-    predicates: tuple[Conjunct, ...]
-    keys: tuple[Key, ...]
-    aggregates: tuple[Aggregate, ...]
-    alternatives: tuple[Alternative, ...]
-    tolerance: Tolerance
     max_count: int
     guarantee: str
     method: str
     seed: int
 
     def label(self) -> str:
-        what = _aggregate_label(self.aggregates, self.keys, self.predicates)
         return (
-            f"SampleAggregate {what}  {self.tolerance.words()}  guarantee {self.guarantee}"
+            f"{AggregatePlan.label(self)}  {self.tolerance.words()}  guarantee {self.guarantee}"
             f"  max_count {self.max_count}"
         )
 
@@ -200,13 +199,3 @@ def _scan_label(
     where = " AND ".join(c.source for c in conjuncts)
     listed = ", ".join(columns) if columns else "no column"
     return f"{name} {table}" + (f" where {where}" if where else "") + f"  reads {listed}"
-
-
-def _aggregate_label(
-    aggregates: tuple[Aggregate, ...], keys: tuple[Key, ...], predicates: tuple[Conjunct, ...]
-) -> str:
-    text = ", ".join(a.source for a in aggregates)
-    if keys:
-        text += " by " + ", ".join(k.source for k in keys)
-    where = [c.source for c in predicates if not c.frame_only]
-    return text + (" where " + " AND ".join(where) if where else "")
