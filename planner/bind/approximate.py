@@ -6,22 +6,19 @@ interval into a decision or lose it, and is refused with the exact rewrite as hi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from sqlglot import exp
 
 from foveal.errors import NotSupportedError, Span
 from foveal.planner.bind.references import enclosing_select, identifier_span, visible_ctes
+from foveal.planner.bind.scope import ANY, Scope, output_name
 
 _HINT = (
     "only projection, UNION ALL and affine arithmetic keep an interval: leave out ERROR WITHIN to "
     "use the exact value here"
 )
-
-
-Taint = Callable[[exp.Expr], "exp.Expr | None"]
-"""Finds an approximate value inside an expression."""
+_NONE: frozenset[str] = frozenset()
 
 
 class Approximation:
@@ -49,45 +46,80 @@ class Approximation:
             return self._visit(node.this)
         if isinstance(node, exp.SetOperation):
             self._visit_ctes(node)
-            left, right = self._visit(node.left), self._visit(node.right)
-            names = self._align(node, left, right)
+            names = self._align(node, self._visit(node.left), self._visit(node.right))
             if names and (not isinstance(node, exp.Union) or node.args.get("distinct")):
                 raise self._refused(node, "a set operation that compares rows")
-            if names and node.args.get("order") and node.args.get("limit"):
+            if names and node.args.get("order") and _cuts(node):
                 raise self._refused(node, "ORDER BY .. LIMIT")
+            self._exact_only(node.args.get("limit"), node.args.get("offset"))
             return names
         if isinstance(node, exp.Select):
             return self._select(node)
-        names: frozenset[str] = frozenset()
-        for select in self._top_queries(node):
-            names |= self._visit(select)
-        return names
+        self._visit_ctes(node)
+        if isinstance(node, exp.Pivot):
+            self._exact_only(node, what="PIVOT or UNPIVOT")
+        elif isinstance(node, exp.Update | exp.Delete | exp.Merge):
+            self._write(node)
+        else:
+            for query in self._top_queries(node):
+                self._visit(query)
+        return _NONE
 
     def _top_queries(self, node: exp.Expr) -> list[exp.Expr]:
         found: list[exp.Expr] = []
         for child in node.iter_expressions():
             if isinstance(child, exp.Select | exp.SetOperation):
                 found.append(child)
-            else:
+            elif not isinstance(child, exp.With):
                 found.extend(self._top_queries(child))
         return found
+
+    def _exact_only(self, *places: exp.Expr | None, what: str = "") -> None:
+        """Refuse approximate queries, and names of such, below the places."""
+        for place in places:
+            for node in place.find_all(exp.Table) if place is not None else ():
+                if self._cte_columns(node):
+                    raise self._refused(node, what or "a place other than a select list")
+            for query in self._top_queries(place) if place is not None else ():
+                if self._visit(query):
+                    raise self._refused(query, what or "a place other than a select list")
+
+    def _write(self, node: exp.Expr) -> None:
+        """Check UPDATE, DELETE and MERGE: SET may store a value, nothing may choose rows by it."""
+        what = "the rows that a statement changes"
+        values = node.expressions if isinstance(node, exp.Update) else []
+        for key, held in node.args.items():
+            parts = cast("list[Any]", held if isinstance(held, list) else [held])
+            if key not in ("expressions", "with_", "with"):
+                self._exact_only(*(p for p in parts if isinstance(p, exp.Expr)), what=what)
+        for value in values:
+            scalar = self._scalar_queries([value], None)
+            scope = Scope(None, {}, scalar)
+            bad = scope.find(value.expression)
+            if bad is not None and not scope.affine(value.expression):
+                raise self._refused(bad, "a function, an aggregate or a comparison")
 
     def _align(
         self, node: exp.SetOperation, left: frozenset[str], right: frozenset[str]
     ) -> frozenset[str]:
-        names = [e.alias_or_name.lower() for e in node.left.selects]
-        others = [e.alias_or_name.lower() for e in node.right.selects]
-        found = set(left)
-        for mine, theirs in zip(names, others, strict=False):
-            if theirs in right:
-                found.add(mine)
-        return frozenset(found | ({"*"} if "*" in right else set()))
+        if not right or node.args.get("by_name"):
+            return left | right
+        mine = [output_name(e) for e in node.left.selects]
+        theirs = [output_name(e) for e in node.right.selects]
+        if ANY in mine or ANY in theirs:
+            return left if left == right and mine == theirs else left | {ANY}
+        return left | {a for a, b in zip(mine, theirs, strict=False) if b in right}
 
     def _visit_ctes(self, node: exp.Expr) -> None:
         held = node.args.get("with_") or node.args.get("with")
-        if held is not None:
-            for cte in held.expressions:
+        # A recursive query reads itself: its own columns are known the second time.
+        for _ in range(2 if held is not None and held.args.get("recursive") else 1):
+            for cte in held.expressions if held is not None else ():
                 self._columns[id(cte)] = self._rename(cte, self._visit(cte.this), cte.this)
+
+    def _cte_columns(self, table: exp.Table) -> frozenset[str]:
+        cte = visible_ctes(table).get(table.name.lower()) if table.args.get("db") is None else None
+        return self._columns.get(id(cte), _NONE)
 
     def _rename(self, holder: exp.Expr, names: frozenset[str], query: exp.Expr) -> frozenset[str]:
         alias = cast("Any", holder.args.get("alias"))
@@ -95,153 +127,157 @@ class Approximation:
         listed = [column.name.lower() for column in columns]
         if not listed or not names:
             return names
-        inner = [e.alias_or_name.lower() for e in getattr(query, "selects", [])]
-        return frozenset(
-            new for new, old in zip(listed, inner, strict=False) if old in names
-        ) or frozenset(listed)
+        inner = [output_name(e) for e in getattr(query, "selects", [])]
+        if not inner or ANY in names or ANY in inner:  # a table's columns are not looked up
+            return frozenset({ANY})
+        outer = [*listed, *inner[len(listed) :]]
+        return frozenset(new for new, old in zip(outer, inner, strict=False) if old in names)
 
     def _select(self, select: exp.Select) -> frozenset[str]:
         self._visit_ctes(select)
-        if id(select) in self.blocks:
-            return self._block(select)
-        sources = self._sources(select)
-        approximate = frozenset(name for names in sources.values() for name in names)
-        scalar = self._scalar_subqueries(select)
-        if not approximate and not scalar:
-            return frozenset()
+        makes = id(select) in self.blocks
+        items, joins = _from_items(select)
+        scope = Scope(select, self._sources(items), self._scalar_subqueries(select, joins), makes)
+        self._exact_only(*(select.args.get(k) for k in ("limit", "offset", "sample")))
+        if not (makes or scope.sources or scope.scalar):
+            return _NONE
+        self._check_correlated(select, scope)
+        for item in select.expressions:
+            if isinstance(item, exp.Alias) and scope.find(item) is not None:
+                scope.own.add(item.alias.lower())
+        self._check_conditions(select, scope, joins)
+        out: set[str] = set()
+        for item in select.expressions:
+            out |= self._starred(item, scope) if item.is_star else self._item(item, scope)
+        self._check_order(select, scope)
+        return frozenset(out)
 
-        def tainted(node: exp.Expr) -> exp.Expr | None:
-            for part in node.walk():
-                if id(part) in scalar:
-                    return part
-                if isinstance(part, exp.Column) and enclosing_select(part) is select:
-                    qualifier = part.table.lower()
-                    names = sources.get(qualifier, frozenset()) if qualifier else approximate
-                    if part.name.lower() in names or (names and part.is_star):
-                        return part
-            return None
+    def _item(self, item: exp.Expr, scope: Scope) -> set[str]:
+        bad = scope.find(item)
+        if bad is None:
+            return set()
+        if not scope.affine(item):
+            raise self._refused(bad, "a function, an aggregate or a comparison")
+        return {output_name(item)}
 
+    def _starred(self, item: exp.Expr, scope: Scope) -> set[str]:
+        names = set(scope.starred(item))
+        star = item.this if isinstance(item, exp.Column) else item
+        for dropped in star.args.get("except_") or star.args.get("except") or ():
+            names.discard(dropped.name.lower())
+        for replaced in star.args.get("replace") or ():
+            names.discard(replaced.alias.lower())
+            names |= self._item(replaced, scope)
+        for renamed in star.args.get("rename") or ():
+            if renamed.this.name.lower() in names:
+                names.discard(renamed.this.name.lower())
+                names.add(renamed.alias.lower())
+        return names
+
+    def _check_conditions(self, select: exp.Select, scope: Scope, joins: list[exp.Join]) -> None:
         for key, what in (
             ("where", "WHERE"), ("having", "HAVING"), ("qualify", "QUALIFY"),
-            ("group", "GROUP BY"), ("joins", "a join condition"),
+            ("group", "GROUP BY"), ("windows", "WINDOW"),
         ):  # fmt: skip
             held = cast("Any", select.args.get(key))
-            parts = cast("list[Any]", held if isinstance(held, list) else [held])
-            for part in parts:
-                condition = part.args.get("on") if isinstance(part, exp.Join) else part
-                bad = tainted(condition) if condition is not None else None
-                if isinstance(part, exp.Join):
-                    for name in part.args.get("using") or ():
-                        if name.name.lower() in approximate:
-                            bad = name
+            for part in cast("list[Any]", held if isinstance(held, list) else [held]):
+                bad = scope.find(part) if part is not None else None
+                if bad is None and part is not None and scope.makes and key in _AFTER_GROUPS:
+                    bad = part.this
                 if bad is not None:
                     raise self._refused(bad, what)
-        for join in select.args.get("joins") or ():
-            if join.method.upper() == "NATURAL" and approximate:
+        for join in joins:
+            on = join.args.get("on")
+            bad = scope.find(on) if on is not None else None
+            for name in join.args.get("using") or ():
+                if name.name.lower() in scope.columns:
+                    bad = name
+            if bad is not None:
+                raise self._refused(bad, "a join condition")
+            if join.method.upper() == "NATURAL" and scope.sources:
                 raise self._refused(join, "a NATURAL join, which may compare it")
         if select.args.get("distinct") and (
-            approximate or any(tainted(item) is not None for item in select.expressions)
+            scope.makes or scope.sources or any(scope.find(e) for e in select.expressions)
         ):
             raise self._refused(select, "DISTINCT")
+        group = select.args.get("group")
+        if group is not None:
+            keys = [self._meant(key, select, scope) for key in group.expressions]
+            if group.args.get("all") and not scope.makes:
+                keys += select.expressions
+            for key in keys:
+                if scope.find(key) is not None:
+                    raise self._refused(key, "GROUP BY")
+
+    def _check_order(self, select: exp.Select, scope: Scope) -> None:
         order = select.args.get("order")
-        if order is not None and select.args.get("limit") is not None:
-            bad = tainted(order)
-            if bad is not None:
-                raise self._refused(bad, "ORDER BY .. LIMIT")
-        out: set[str] = set()
+        if order is None or not _cuts(select):
+            return
+        for ordered in order.expressions:
+            keys = [self._meant(ordered.this, select, scope)]
+            if isinstance(ordered.this, exp.Var) and ordered.this.name.upper() == "ALL":
+                keys = select.expressions
+            for key in keys:
+                if scope.find(key) is not None:
+                    raise self._refused(key, "ORDER BY .. LIMIT")
+
+    def _meant(self, key: exp.Expr, select: exp.Select, scope: Scope) -> exp.Expr:
+        """Return the item that a position stands for: an approximate star, if there is one."""
+        if not (isinstance(key, exp.Literal) and key.name.isdigit()):
+            return key
         for item in select.expressions:
-            if item.is_star:
-                out |= approximate
+            if output_name(item) == ANY and scope.find(item) is not None:
+                return item
+        place = int(key.name)
+        return select.expressions[place - 1] if 0 < place <= len(select.expressions) else key
+
+    def _check_correlated(self, select: exp.Select, scope: Scope) -> None:
+        """Refuse approximate columns that nested queries read from this one."""
+        for column in select.find_all(exp.Column):
+            holder = enclosing_select(column)
+            if holder is select or not scope.sources:
                 continue
-            bad = tainted(item)
-            if bad is None:
-                continue
-            if not self._affine(item, tainted, scalar):
-                raise self._refused(bad, "a function, an aggregate or a comparison")
-            out.add(item.alias_or_name.lower() or "*")
-        if order is not None and select.args.get("limit") is not None and out:
-            for ordered in order.expressions:
-                name = ordered.this.name.lower()
-                position = name.isdigit() and int(name) <= len(select.expressions)
-                if position:
-                    name = select.expressions[int(name) - 1].alias_or_name.lower()
-                if name in out:
-                    raise self._refused(ordered.this, "ORDER BY .. LIMIT")
-        return frozenset(out)
+            qualifier, name = column.table.lower(), column.name.lower()
+            within = scope.sources.get(qualifier, _NONE) if qualifier else scope.columns
+            node: exp.Expr | None = column
+            inner = False
+            while name in within and not inner and node is not select and node is not None:
+                if isinstance(node, exp.Select):
+                    inner = _provides(node, qualifier, name)
+                elif not qualifier and isinstance(node, exp.From | exp.Join | exp.With):
+                    inner = True  # a query in FROM looks outside only for what it does not have
+                node = node.parent
+            if name in within and not inner:
+                raise self._refused(column, "a correlated sub-query")
 
-    def _block(self, select: exp.Select) -> frozenset[str]:
-        """Check a block that makes approximate values; every aggregate in it is one."""
-        scalar = self._scalar_subqueries(select)
-
-        def tainted(node: exp.Expr) -> exp.Expr | None:
-            for part in node.walk():
-                if id(part) in scalar:
-                    return part
-                call = isinstance(part, exp.AggFunc) or (
-                    isinstance(part, exp.Anonymous) and str(part.this).lower() == "fcount"
-                )
-                if call and enclosing_select(part) is select:
-                    return part
-            return None
-
-        for key, what in (("where", "WHERE"), ("group", "GROUP BY")):
-            held = select.args.get(key)
-            bad = tainted(held) if held is not None else None
-            if bad is not None:
-                raise self._refused(bad, what)
-        for key, what in (("having", "HAVING"), ("qualify", "QUALIFY")):
-            held = select.args.get(key)
-            if held is not None:
-                raise self._refused(held.this, what)
-        if select.args.get("distinct"):
-            raise self._refused(select, "DISTINCT")
-        out: set[str] = set()
-        for item in select.expressions:
-            bad = tainted(item)
-            if bad is None:
-                continue
-            if not self._affine(item, tainted, scalar):
-                raise self._refused(bad, "a function, an aggregate or a comparison")
-            out.add(item.alias_or_name.lower() or "*")
-        order, limit = select.args.get("order"), select.args.get("limit")
-        if order is not None and limit is not None:
-            for ordered in order.expressions:
-                name = ordered.this.name.lower()
-                if name.isdigit() and int(name) <= len(select.expressions):
-                    name = select.expressions[int(name) - 1].alias_or_name.lower()
-                    if tainted(select.expressions[int(ordered.this.name) - 1]) is None:
-                        continue
-                    raise self._refused(ordered.this, "ORDER BY .. LIMIT")
-                if tainted(ordered) is not None or (name and name in out):
-                    raise self._refused(ordered.this, "ORDER BY .. LIMIT")
-        return frozenset(out)
-
-    def _sources(self, select: exp.Select) -> dict[str, frozenset[str]]:
+    def _sources(self, items: list[exp.Expr]) -> dict[str, frozenset[str]]:
+        """Return the approximate columns that FROM gives, by the alias that qualifies them."""
         found: dict[str, frozenset[str]] = {}
-        held = select.args.get("from_") or select.args.get("from")
-        items = [held.this] if held is not None else []
-        items += [join.this for join in select.args.get("joins") or ()]
-        items += [lateral.this for lateral in select.args.get("laterals") or ()]
         for item in items:
-            if isinstance(item, exp.Subquery):
-                names = self._rename(item, self._visit(item.this), item.this)
-                found[item.alias.lower()] = names
-            elif isinstance(item, exp.Table) and item.args.get("db") is None:
-                cte = visible_ctes(item).get(item.name.lower())
-                if cte is not None:
-                    found[item.alias_or_name.lower()] = self._columns.get(id(cte), frozenset())
-        return {alias: names for alias, names in found.items() if names}
+            names = _NONE
+            if isinstance(item, exp.Subquery | exp.Lateral):
+                query = item.this.this if isinstance(item.this, exp.Subquery) else item.this
+                if isinstance(query, exp.Select | exp.SetOperation):
+                    names = self._rename(item, self._visit(query), query)
+            elif isinstance(item, exp.Table):
+                names = self._rename(item, self._cte_columns(item), item)
+                if not isinstance(item.this, exp.Identifier):
+                    self._exact_only(item)
+            if names and item.args.get("pivots"):
+                raise self._refused(item, "PIVOT or UNPIVOT")
+            if names:
+                alias = item.alias_or_name.lower()
+                found[alias] = found.get(alias, _NONE) | names
+        return found
 
-    def _scalar_subqueries(self, select: exp.Select) -> dict[int, bool]:
+    def _scalar_subqueries(self, select: exp.Select, joins: list[exp.Join]) -> frozenset[int]:
         """Return the ids of nested approximate queries that stand in expressions."""
-        found: dict[int, bool] = {}
-        places = [
-            *select.expressions,
-            *(select.args[k] for k in ("where", "having", "qualify", "order", "group")
-              if select.args.get(k) is not None),
-        ]  # fmt: skip
-        joins = select.args.get("joins") or ()
-        places += [join.args["on"] for join in joins if join.args.get("on") is not None]
+        held = [select.args.get(k) for k in ("where", "having", "qualify", "order", "group")]
+        places = [*select.expressions, *held, *(join.args.get("on") for join in joins)]
+        return self._scalar_queries([p for p in places if p is not None], select)
+
+    def _scalar_queries(self, places: list[exp.Expr], select: exp.Select | None) -> frozenset[int]:
+        found: set[int] = set()
         for place in places:
             for node in place.find_all(exp.Select, exp.SetOperation):
                 if enclosing_select(node) is select and self._visit(node):
@@ -249,34 +285,8 @@ class Approximation:
                     holder = parent if isinstance(parent, exp.Subquery) else node
                     if isinstance(holder.parent, exp.In | exp.Exists | exp.Any | exp.All):
                         raise self._refused(holder, "IN or EXISTS")
-                    found[id(holder)] = True
-        return found
-
-    def _affine(self, node: exp.Expr, tainted: Taint, scalar: dict[int, bool]) -> bool:
-        def is_tainted(part: exp.Expr) -> bool:
-            return tainted(part) is not None
-
-        if id(node) in scalar or not is_tainted(node):
-            return True
-        if isinstance(node, exp.Alias | exp.Paren | exp.Neg | exp.Subquery):
-            return self._affine(node.this, tainted, scalar)
-        if isinstance(node, exp.Cast):
-            return node.to.is_type("double", "float") and self._affine(node.this, tainted, scalar)
-        if isinstance(node, exp.Add | exp.Sub):
-            return self._affine(node.left, tainted, scalar) and self._affine(
-                node.right, tainted, scalar
-            )
-        if isinstance(node, exp.Mul):
-            if is_tainted(node.left) and is_tainted(node.right):
-                return False
-            inner = node.left if is_tainted(node.left) else node.right
-            return self._affine(inner, tainted, scalar)
-        if isinstance(node, exp.Div):
-            return not is_tainted(node.right) and self._affine(node.left, tainted, scalar)
-        if isinstance(node, exp.Column):
-            return True
-        # A block's own call is the approximate value; a call over such a value is not affine.
-        return tainted(node) is (node.this if isinstance(node, exp.Filter) else node)
+                    found.add(id(holder))
+        return frozenset(found)
 
     def _refused(self, node: exp.Expr, what: str) -> NotSupportedError:
         span = None
@@ -288,3 +298,49 @@ class Approximation:
         return NotSupportedError(
             f"an approximate value cannot be used in {what}", span=span, hint=_HINT
         )
+
+
+_AFTER_GROUPS = ("having", "qualify")
+
+
+def _cuts(query: exp.Expr) -> bool:
+    """Whether only some rows of an ordered query go out."""
+    return query.args.get("limit") is not None or query.args.get("offset") is not None
+
+
+def _from_items(select: exp.Select) -> tuple[list[exp.Expr], list[exp.Join]]:
+    """Return what stands in FROM and its joins, those in parentheses too."""
+    held = select.args.get("from_") or select.args.get("from")
+    joins: list[exp.Join] = list(select.args.get("joins") or ())
+    pending: list[exp.Expr] = [held.this] if held is not None else []
+    pending += [join.this for join in joins]
+    pending += select.args.get("laterals") or ()
+    items: list[exp.Expr] = []
+    while pending:
+        item = pending.pop()
+        nested: list[exp.Join] = list(item.args.get("joins") or ())
+        joins += nested
+        pending += [join.this for join in nested]
+        bracket = isinstance(item, exp.Subquery) and not item.alias
+        if bracket and isinstance(item.this, exp.Table | exp.Subquery):
+            pending.append(item.this)
+        else:
+            items.append(item)
+    return items, joins
+
+
+def _provides(select: exp.Select, qualifier: str, name: str) -> bool:
+    """Whether the SELECT's own FROM has the column, as far as its text tells."""
+    for item in _from_items(select)[0]:
+        if qualifier:
+            if item.alias_or_name.lower() == qualifier:
+                return True
+            continue
+        query: exp.Expr | None = item.this if isinstance(item, exp.Subquery) else None
+        if isinstance(item, exp.Table):
+            query = visible_ctes(item).get(item.name.lower())
+            query = query.this if query is not None else None
+        outputs = {output_name(e) for e in getattr(query, "selects", [])}
+        if name in outputs or ANY in outputs:
+            return True
+    return False
