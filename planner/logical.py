@@ -39,7 +39,8 @@ class Conjunct:
 
     `alias` is the name that qualifies the relation's columns in the text. `columns`: the columns
     of the relation that it reads. `pure`: no sub-query, no parameter, so it can be evaluated
-    anywhere. `source`: the text as the user wrote it.
+    anywhere. `source`: the text as the user wrote it. `foreign`: it names a column, outside of
+    sub-queries, that the relation does not have.
     """
 
     text: str
@@ -48,11 +49,12 @@ class Conjunct:
     pure: bool
     span: Span
     source: str = ""
+    foreign: bool = False
 
     @property
     def frame_only(self) -> bool:
         """Whether it speaks of frames, not of the objects in them."""
-        return self.columns <= FRAME_LEVEL
+        return self.columns <= FRAME_LEVEL and not self.foreign
 
 
 @dataclass(frozen=True, slots=True)

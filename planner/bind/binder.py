@@ -135,7 +135,7 @@ class _Binder:
         base = self.query.query.start
         found: dict[int, exp.Select] = {}
         for select in self.query.tree.find_all(exp.Select):
-            for node in select.find_all(exp.Identifier):
+            for node in select.find_all(exp.Identifier, exp.Anonymous, exp.AggFunc):
                 holder = enclosing_select(node)
                 span = identifier_span(node, base)
                 if holder is not select or span is None or _in_cte_name(node, select):
@@ -144,6 +144,12 @@ class _Binder:
                 if inner is not None:
                     found.setdefault(inner, select)
                 break
+        for i in reversed(range(len(self.query.blocks))):
+            # SELECT * FROM (..) has no name of its own: it is what holds the blocks inside it.
+            for j, block in enumerate(self.query.blocks):
+                outside = enclosing_select(found[j]) if block.parent == i and j in found else None
+                if outside is not None and all(outside is not s for s in found.values()):
+                    found.setdefault(i, outside)
         return found
 
     def _innermost(self, span: Span) -> int | None:

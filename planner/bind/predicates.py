@@ -59,6 +59,8 @@ class Predicates:
         Each comes with the name that it knows them by.
         """
         select, alias = ref.select, ref.alias
+        if ref.node.alias_column_names:
+            return  # the names that others read are not the relation's
         while select is not None and _keeps_rows(select):
             yield select, alias
             if not only_chooses(select) or not _keeps_names(select, alias):
@@ -110,18 +112,21 @@ class Predicates:
 
     def _conjunct(self, node: exp.Expr, span: Span, alias: str, relation: str) -> Conjunct:
         nested = node.find(exp.Select, exp.SetOperation) is not None
-        foreign = any(
-            c.name.lower() not in RELATION_COLUMNS[relation]
-            or c.table.lower() not in ("", alias.lower())
+        strange = [
+            c
             for c in node.find_all(exp.Column)
-        )
+            if c.name.lower() not in RELATION_COLUMNS[relation]
+            or c.table.lower() not in ("", alias.lower())
+        ]
+        home = enclosing_select(node)
         return Conjunct(
             self._render(span).strip(),
             alias,
             relation_columns(node, alias, relation),
-            not (nested or foreign or _is_volatile(node) or self._calls_users_function(span)),
+            not (nested or strange or _is_volatile(node) or self._calls_users_function(span)),
             span,
             " ".join(self._query.text[span.start : span.end].split()),
+            any(enclosing_select(c) is home for c in strange),
         )
 
     def _calls_users_function(self, span: Span) -> bool:

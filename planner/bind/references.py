@@ -180,6 +180,8 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
         for t in query.tokens
     )
     every = every or any(t.kind == "op" and t.text == "#" for t in query.tokens)
+    renamed = len(ref.node.alias_column_names)
+    every = every or renamed > 0
     for star in query.tree.find_all(exp.Star):
         parent = star.parent
         if isinstance(parent, exp.Count) or (
@@ -203,7 +205,8 @@ def used_columns(query: Query, ref: Reference) -> tuple[str, ...]:
     mentioned = set(names)
     if every:
         only_excluded = {c for c in excluded if names.count(c) == excluded.count(c)}
-        unnamed = {"trackid"} - mentioned if ref.relation == "objects" else set[str]()
+        unnamed = {"trackid"} - mentioned - set(columns[:renamed])
+        unnamed = unnamed if ref.relation == "objects" else set[str]()
         return tuple(c for c in columns if c not in only_excluded | unnamed)
     return tuple(c for c in columns if c in mentioned)
 

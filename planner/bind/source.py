@@ -65,12 +65,12 @@ def follow(
     Sub-queries and common table expressions are followed where they only choose rows: a plain
     `SELECT *` or a list of bare columns with WHERE over one relation.
     """
-    if has_joins(select):
-        return None
     item = from_clause(select)
+    if item is None or has_joins(select) or select.args.get("sample"):
+        return None
+    if item.args.get("sample") or item.args.get("pivots") or item.alias_column_names:
+        return None
     if isinstance(item, exp.Table):
-        if item.args.get("sample") or item.args.get("pivots"):
-            return None
         for ref in refs:
             if ref.node is item:
                 if ref.relation == "system":
@@ -79,16 +79,11 @@ def follow(
         if item.args.get("db") is None:
             cte = visible_ctes(item).get(item.name.lower())
             if cte is not None and not _recursive(cte):
-                if cte.args.get("alias") is not None and cte.args["alias"].args.get("columns"):
+                if cte.alias_column_names:
                     return None
                 return _through(cte.this, item.alias or item.name, query, refs, conjuncts_of)
         return None
     if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Select):
-        alias_node = item.args.get("alias")
-        if alias_node is not None and alias_node.args.get("columns"):
-            return None
-        if item.args.get("pivots") or item.args.get("sample"):
-            return None
         return _through(item.this, item.alias or "__rows", query, refs, conjuncts_of)
     return None
 
