@@ -30,6 +30,10 @@ SCAN_FRAMES = 4096
 """Frames of one batch of a scan."""
 
 
+LEAST_PILOT = 16
+"""Frames of a group that say something about how much its values vary."""
+
+
 class SamplingRun:
     """Samples the frames of disjoint groups until every target of every group is met.
 
@@ -125,14 +129,20 @@ class SamplingRun:
         if not self._naive:
             rest = self._rest()
             self._naive = rest.shape[0] * self._costs.detect + self._costs.decode(rest)
-        more = last_pass(batch, sum(needs), self._spent, self._naive, self._costs)
+        left = sum(group.left for group in self._groups if not group.finished)
+        more = last_pass(batch, sum(needs), left, self._spent, self._naive, self._costs)
         if more:
             counts = [
                 min(math.ceil(more * need), group.left)
                 for need, group in zip(needs, self._groups, strict=True)
             ]
             batch = self._union(counts)
-        if self._would_scan(batch, sum(needs), limit):
+        scan = self._would_scan(batch, sum(needs), limit)
+        if not scan and not self.observed and (limit is None or limit >= left):
+            pilot = self._affordable_pilot(counts)
+            scan, counts = pilot is None, pilot or counts
+            batch = self._union(counts)
+        if scan:
             self.scanning = True
             self._scan = self._rest()
             return self.next_batch(limit)
@@ -213,12 +223,18 @@ class SamplingRun:
             return False  # the scan would not end: samples say more for the same price
         if self.observed and need < 0.25 * left:
             return False  # far from it, and the check itself costs time on a long relation
+        return scan_is_cheaper(self._rest(), batch, need, self._costs)
+
+    def _affordable_pilot(self, counts: list[int]) -> list[int] | None:
+        """Return the first batch, smaller where a pass in vain would cost too much; None: scan."""
         rest = self._rest()
-        if not self.observed:
-            worst = sum(group.worst() for group in self._groups)
-            if pilot_is_rash(rest, batch, worst, self._costs):
-                return True
-        return scan_is_cheaper(rest, batch, need, self._costs)
+        worst = sum(group.worst() for group in self._groups)
+        while pilot_is_rash(rest, self._union(counts), worst, self._costs):
+            size = sum(counts) // 2
+            if size < LEAST_PILOT * len(counts):
+                return None
+            counts = _cut(counts, size)
+        return counts
 
 
 def _cut(counts: list[int], limit: int) -> list[int]:

@@ -55,18 +55,21 @@ def batch_fraction(need: int, repeat: float, costs: Costs) -> float:
     return best
 
 
-def last_pass(batch: Frames, need: int, spent: float, naive: float, costs: Costs) -> float:
+def last_pass(
+    batch: Frames, need: int, left: int, spent: float, naive: float, costs: Costs
+) -> float:
     """Return 0, or by what to multiply the need when there will be no money for another pass.
 
     Args:
         batch: what would be fetched next, sorted.
         need: forecast of all samples still needed.
+        left: frames not observed yet.
         spent: seconds so far.
         naive: seconds of the naive plan.
         costs: prices.
     """
     decode = costs.decode(batch)
-    further = max(2 * need - batch.shape[0], 0.0) * costs.detect + decode
+    further = max(min(2 * need, left) - batch.shape[0], 0) * costs.detect + decode
     now = decode + batch.shape[0] * costs.detect
     if spent == 0 or spent + now + further <= (1 + EXTRA) * naive:
         return 0.0

@@ -122,7 +122,7 @@ def test_what_an_earlier_run_drew_under_the_same_seed_does_not_steer_this_one() 
         ).upcoming(drawn.shape[0])  # fmt: skip
         near = np.isin(chosen, np.concatenate([drawn - 1, drawn + 1]))
         chance = np.isin(np.flatnonzero(~known), np.concatenate([drawn - 1, drawn + 1])).mean()
-        misses += int(float(stats.binom.sf(near.sum() - 1, len(chosen), chance)) < 0.05)
+        misses += int(float(stats.binom.sf(int(near.sum()) - 1, len(chosen), float(chance))) < 0.05)
     assert misses <= stats.binom.ppf(0.999, 100, 0.05)
 
 
@@ -182,6 +182,15 @@ def test_never_much_dearer_than_the_naive_plan() -> None:
             run.add(batch, values[batch])
         spent += passing if run.scanning else 0
         assert spent <= 1.1 * (size * detect + passing)
+
+
+def test_free_seeking_takes_no_frame_too_many() -> None:
+    values = np.minimum(np.random.default_rng(4).poisson(1.2, 1200), 8).astype(float)
+    target = MeanTarget(8, 0.1, integer=True)
+    for seed in range(5):
+        run = SamplingRun([group(values, target)], seed=seed, costs=Costs(batch=8))
+        (got,) = finish(run, values)
+        assert got.samples < 800
 
 
 def test_limit_gives_a_valid_interval_that_did_not_meet_the_target() -> None:
