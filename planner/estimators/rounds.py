@@ -12,7 +12,7 @@ SPREAD = 0.15
 """Assumed log-normal spread of the samples really needed around their forecast."""
 EXTRA = 0.08
 """Repeated decoding may make sampling dearer than the naive plan by this fraction of it."""
-SLACK = 0.3
+SLACK = 0.45
 """And by so many seconds, however short the naive plan is."""
 
 # Quantiles of the need, in units of its forecast.
