@@ -113,6 +113,7 @@ def place_by_name(error: FovealError, sql: str) -> None:
     quoted = rest.split("\n")[0].partition(": ")[2].removeprefix("...").removesuffix("...")
     if not at or error.span is not None or quoted in sql:
         return
+    message = re.sub(r'"__\w+"(, )?', "", message).rstrip(", ")  # names that are ours alone
     error.message, error.args = message, (message,)
     named = {name.lower() for name in re.findall(r'"([^"]+)"', message)[:1]}
     for token in tokenize(sql):
