@@ -27,6 +27,7 @@ from foveal.planner.bind.references import (
     used_columns,
 )
 from foveal.planner.bind.source import (
+    UNNAMED_ROWS,
     Base,
     decided_by_frame,
     follow,
@@ -326,16 +327,16 @@ class _Binder:
             else 0
         )
         distance = self.numbers.number(gap.value, gap.span)
-        alias = quote(alias)
+        of = f"{quote(alias)}." if alias != UNNAMED_ROWS else ""
         place = "ts" if gap.unit == "seconds" else "frame"
         if block.distinct:
             raise NotSupportedError(
                 "GAP cannot follow SELECT DISTINCT", span=gap.span, hint="use GROUP BY instead"
             )
         if block.group_by is not None or self._aggregates(index):
-            hidden = f"any_value({alias}.video) AS __video, min({alias}.{place}) AS __place"
+            hidden = f"any_value({of}video) AS __video, min({of}{place}) AS __place"
         else:
-            hidden = f"{alias}.video AS __video, {alias}.{place} AS __place"
+            hidden = f"{of}video AS __video, {of}{place} AS __place"
         edits = list(self.edits)
         end_of_items = block.items[-1].end if block.items else None
         if end_of_items is None:

@@ -12,6 +12,9 @@ from foveal.planner.logical import FRAME_LEVEL, RELATION_COLUMNS, Conjunct, Sour
 from foveal.planner.parse.statement import Block, Query, Token
 from foveal.planner.text import quote
 
+UNNAMED_ROWS = "__rows"
+"""The alias, in texts of ours, of a sub-query that the user's text gives none."""
+
 
 def from_clause(select: exp.Select) -> exp.Expr | None:
     """Return the thing after FROM, or None."""
@@ -84,7 +87,7 @@ def follow(
                 return _through(cte.this, item.alias or item.name, query, refs, conjuncts_of)
         return None
     if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Select):
-        return _through(item.this, item.alias or "__rows", query, refs, conjuncts_of)
+        return _through(item.this, item.alias or UNNAMED_ROWS, query, refs, conjuncts_of)
     return None
 
 

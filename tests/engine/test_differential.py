@@ -1004,3 +1004,22 @@ def test_a_cold_cache_gives_the_same(toy: Any, systems: Systems) -> None:
         session.execute(sql).fetchall()
         assert session.report.detector_calls == session.report.frames_decoded == 0
         session.close()
+
+
+def test_blocks_without_a_name_of_their_own(systems: Systems) -> None:
+    """Sub-queries that the text gives no alias, and relations whose columns it renames."""
+    rows = systems.theirs("SELECT video, frame FROM street ORDER BY video, frame").rows
+    for head in ("SELECT video, frame FROM (SELECT * FROM street)", "FROM (SELECT * FROM street)"):
+        ours = systems.ours(f"{head} LIMIT 4 GAP 7").rows
+        assert [row[:2] for row in ours] == spaced(rows, 1, 4, 7)
+    check(
+        systems,
+        "SELECT FCOUNT(*) AS n FROM (SELECT video, frame FROM street WHERE class = 'car')",
+        reference_sql="SELECT count(*)::DOUBLE / (SELECT count(*) FROM street.frames) AS n "
+        "FROM street WHERE class = 'car'",
+    )
+    for renamed in (
+        "SELECT f FROM street q(v, f) WHERE v = 'a.mp4' AND f < 9 ORDER BY f",
+        "SELECT count(*), max(video) FROM street q(frame, video) WHERE video < 10",
+    ):
+        check(systems, renamed)
