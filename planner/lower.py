@@ -49,6 +49,9 @@ from foveal.settings import Value, defaults
 Facts = Mapping[Logical, FrameFacts]
 """Facts per `Frames` node (its frames) and per `FrameAggregate` node (its groups and spread)."""
 
+PRIOR_PREVALENCE = 0.1
+"""Share of the frames that satisfy a condition about which nothing is known."""
+
 PRIOR_DEVIATION = 1.0
 """Standard deviation of a per-frame count where nothing is known; a street's is about 1."""
 
@@ -81,7 +84,7 @@ class _Lowering:
                 assert isinstance(fragment, SqlFragment)
                 return GapLimitRows(
                     fragment, node.limit, node.offset, node.gap, node.unit, node.by_frame,
-                    node.seconds, node.calls,
+                    node.seconds, node.calls, self._search(node, fragment),
                 )  # fmt: skip
             case Selection(child, fnr, fpr, confidence):
                 below = self.lower(child)
@@ -122,6 +125,28 @@ class _Lowering:
     def _scan_choices(self, frames: Frames) -> tuple[Alternative, ...]:
         table = self.snapshot.video_tables[frames.table]
         return (_exact(self.facts[frames], table.profile),)
+
+    def _search(self, node: GapLimit, fragment: SqlFragment) -> tuple[Alternative, ...]:
+        """Return what finding the rows should cost where the search stops at the limit."""
+        scans = [n for n in walk(fragment) if isinstance(n, ObjectScan)]
+        if not node.by_frame or len(scans) != 1 or not scans[0].alternatives[0].calls:
+            return ()
+        table, scan = self.snapshot.video_tables[scans[0].table], scans[0].alternatives[0]
+        seconds = sum(video.duration for video in table.videos)
+        rate = table.frames / seconds if seconds else 1.0
+        apart = node.gap if node.unit == "frames" else node.gap * rate
+        wanted = (node.limit + node.offset) * (apart + 1 / PRIOR_PREVALENCE)
+        share = min(1.0, wanted / max(table.frames, 1))
+        calls = round(scan.calls * share)
+        if node.calls is not None:
+            calls = min(calls, node.calls)
+        share = calls / scan.calls
+        why = f"chosen; one frame in {1 / PRIOR_PREVALENCE:g} is taken to satisfy the condition"
+        return (
+            Alternative("search", calls, scan.decode * share, scan.detect * share, 0.0, "exact",
+                        why=why),
+            replace(scan, why=f"every frame: {1 / share:.1f}x the calls" if share else ""),
+        )  # fmt: skip
 
     # --- aggregates -----------------------------------------------------------------------------
 

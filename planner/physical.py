@@ -170,6 +170,7 @@ class GapLimitRows(Physical):
     by_frame: bool
     seconds: float | None
     calls: int | None
+    alternatives: tuple[Alternative, ...] = ()
 
     def label(self) -> str:
         how = "  stops early" if self.by_frame else ""
