@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.session import Session
 from foveal.errors import QueryCanceled
 from foveal.planner import lower as lowering
@@ -28,7 +29,15 @@ def rows(session: Session, sql: str, parameters: Any = None) -> list[tuple[Any, 
 
 @pytest.fixture
 def prefer_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the cheapest sample win over the exact scan, which these tiny tables would choose."""
+    """Let the cheapest sample win over the exact scan, which these tiny tables would choose.
+
+    Batches are sized by what frames cost, which is taken to be the same for all.
+    """
+
+    def unmeasured(table: LiveTable, cancel: object) -> None:
+        del table, cancel
+
+    monkeypatch.setattr(LiveTable, "measure", unmeasured)
     lowering_class: Any = lowering._Lowering  # pyright: ignore
 
     def choose(self: Any, alternatives: list[Any], node: Any) -> Any:
