@@ -190,11 +190,11 @@ def mutations(runs: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     chosen = report.arguments(__doc__ or "")
-    runs = 20 if chosen.quick else 1000
+    runs = 12 if chosen.quick else 1000
     street = invented()[0]
     CASES.extend(Case(population) for population in recorded() + invented())
     CASES.extend((Case(street, kind="known"), Case(street, kind="ratio")))
-    step = max(runs // 40, 5)
+    step = max(runs // 40, 3)
     work = [
         (place, range(start, start + step))
         for place in range(len(CASES))
