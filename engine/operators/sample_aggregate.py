@@ -68,6 +68,7 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
         seed=node.seed,
         costs=costs_of(table, facts, detects=observe.detects),
         joint=context.settings["group_guarantee"] == "joint",
+        temporal=node.method == "temporal",
     )
     context.report.frames_total = len(groups.positions)
     context.report.frames_cached = int(known.sum())
