@@ -98,6 +98,20 @@ class Video(Protocol):
         """
         ...
 
+    def thumbnails(
+        self, frames: Frames, *, counters: DecodeCounters, cancel: CancelCheck
+    ) -> Iterator[tuple[Frames, Image]]:
+        """Yield (frame numbers int64 [k], gray pictures uint8 [k, 96, 96]), ascending, in batches.
+
+        Each picture is the area average of the frame's luma over a grid of 96 x 96: what cheap
+        models look at. `frames` is sorted and unique. The same decoder and scaler settings are
+        used for every frame, so that differences between pictures are differences of the scene.
+
+        Raises:
+            OperationalError: 58030, as `read`.
+        """
+        ...
+
 
 # --- detectors ---------------------------------------------------------------------------------
 
@@ -167,6 +181,70 @@ class DetectionStore(Protocol):
         ...
 
 
+# --- proxies -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number per frame that a proxy can learn: objects under conditions, or a sum over them.
+
+    `conditions`: SQL over the unqualified columns of the objects relation, canonical, sorted,
+    unique; all must hold. `value`: SQL over the same columns that is summed; "1" is a count.
+    Equal quantities of one table have equal texts, whichever query they came from.
+    """
+
+    conditions: tuple[str, ...] = ()
+    value: str = "1"
+
+    @property
+    def text(self) -> str:
+        """The quantity as a person reads it: COUNT(class = 'car' AND xmin > 100)."""
+        where = " AND ".join(self.conditions)
+        if self.value == "1":
+            return f"COUNT({where or '*'})"
+        return f"SUM({self.value})" + (f" WHERE {where}" if where else "")
+
+    def sql(self, rows: str) -> str:
+        """Return SQL giving (video, frame, value DOUBLE) per frame with an object that counts."""
+        where = " AND ".join(f"({c})" for c in self.conditions)
+        total = "count(*)" if self.value == "1" else f"sum({self.value})"
+        return (
+            f"SELECT video, frame, ({total})::DOUBLE AS value FROM {rows}"
+            + (f" WHERE {where}" if where else "")
+            + " GROUP BY video, frame"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFacts:
+    """A trained specialised model as the planner sees it. Frames and labels are counts.
+
+    `key` names its content. `r2`: squared correlation of its score with the detector's value on
+    frames away in time from the labels it learnt from; `r2_time`: the same of interpolating the
+    labels in time, which needs no pixels; `residual`, `deviation`: standard deviations of value
+    minus score and of the value on those frames. `scored`: frames of the table whose scores are
+    stored. `score_frame`: seconds per frame beyond its thumbnail. `useful` is False where it does
+    not beat both the mean and interpolation; `why` says so.
+    """
+
+    name: str
+    table: str
+    quantity: Quantity
+    family: str
+    key: str
+    labels: int
+    positives: int
+    r2: float
+    r2_time: float
+    residual: float
+    deviation: float
+    train_seconds: float
+    score_frame: float
+    scored: int
+    useful: bool
+    why: str = ""
+
+
 # --- the snapshot: what the planner may know ----------------------------------------------------
 
 
@@ -175,6 +253,7 @@ class VideoFacts:
     """Facts about one video of a table. Units: frames, seconds, pixels.
 
     `cached`: frames whose detections are stored. `mean_gop`: mean frames between keyframes.
+    `thumbnails`: frames whose thumbnails are kept.
     """
 
     name: str
@@ -184,6 +263,7 @@ class VideoFacts:
     height: int
     mean_gop: float
     cached: int
+    thumbnails: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +272,7 @@ class Profile:
 
     `decode_frame`: one frame of a straight read. `seek`: one frame at random, decoding from its
     keyframe included. `detect_frame`: the detector on one frame. `startup`: once per query.
+    `thumbnail`: one thumbnail of a straight read, decoding included.
     """
 
     decode_frame: float
@@ -199,6 +280,7 @@ class Profile:
     detect_frame: float
     startup: float = 0.0
     measured: bool = False
+    thumbnail: float = 3e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +293,7 @@ class VideoTable:
     videos: tuple[VideoFacts, ...]
     profile: Profile
     tracker: str = "kalman"
+    proxies: tuple[ProxyFacts, ...] = ()
 
     @property
     def frames(self) -> int:
