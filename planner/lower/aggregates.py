@@ -1,0 +1,206 @@
+"""FrameAggregate to a physical node: exact, cached, recalled or sampled, whichever is cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from foveal.planner import cost
+from foveal.planner.bind.block_text import SAMPLED_KINDS
+from foveal.planner.bounds import bounds_of
+from foveal.planner.estimators import Forecast, forecast
+from foveal.planner.logical import (
+    Aggregate,
+    Filter,
+    FrameAggregate,
+    Frames,
+    Project,
+    Tolerance,
+    Track,
+)
+from foveal.planner.lower.choice import exact, explained
+from foveal.planner.lower.context import PRIOR_DEVIATION, Lowering
+from foveal.planner.physical import (
+    Alternative,
+    ExactAggregate,
+    FrameScan,
+    ObjectScan,
+    Physical,
+    SampleAggregate,
+)
+from foveal.planner.protocols import FrameFacts, Profile, VideoTable
+from foveal.settings import Value
+
+
+def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
+    """Return the cheapest of exact, cached, recalled and sampled aggregates."""
+    table = lowering.snapshot.video_tables[node.table]
+    settings = lowering.settings
+    assert isinstance(node.frames, Frames)
+    frames = lowering.facts[node.frames]
+    detects = node.relation == "objects"
+    profile = table.profile
+    scan = exact(frames, profile) if detects else _index_only(node, frames, profile)
+    guarantee = "exact" if node.tolerance.exact else str(settings["guarantee"])
+    why_not = _why_no_sample(node, guarantee)
+    alternatives = [scan]
+    if why_not:
+        alternatives += [
+            Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why_not)
+            for name in ("sampling", "temporal")
+        ]
+    else:
+        alternatives += _sampled(lowering, node, table, frames, guarantee, settings)
+        if lowering.facts[node].recalled and scan.calls:
+            kept = Alternative("recalled", 0, 0.0, 0.0, 0.0, guarantee, why="answered before")
+            alternatives.insert(0, kept)
+    best = _choose(alternatives, node)
+    ranked = tuple(explained(a, best) for a in alternatives)
+    rows = lowering.lower(node.rows)
+    assert isinstance(rows, ObjectScan | FrameScan)
+    frame_scan = FrameScan(node.table, node.frames.conjuncts, ("video", "frame", "ts"))
+    inputs = tuple(lowering.input(i) for i in node.inputs)
+    shared = (
+        rows, frame_scan, inputs, node.prefix, node.source, node.predicates, node.keys,
+        node.aggregates, ranked, node.tolerance,
+    )  # fmt: skip
+    if best.name in ("exact", "cached"):
+        return ExactAggregate(*shared)
+    seed = int(settings["seed"])
+    return SampleAggregate(*shared, table.max_count, guarantee, best.name, seed)
+
+
+def _why_no_sample(node: FrameAggregate, guarantee: str) -> str:
+    if node.tolerance.exact:
+        return "no ERROR WITHIN or BUDGET is given"
+    if guarantee == "exact":
+        return "foveal.guarantee is exact"
+    if node.tolerance.epsilon == 0:
+        return "no error is allowed"
+    other = [a.source for a in node.aggregates if a.kind not in SAMPLED_KINDS]
+    if other:
+        return f"{other[0]} has no interval from a sample of frames"
+    objects = [k.source for k in node.keys if not k.frame_only]
+    if objects:
+        return f"the key {objects[0]} belongs to objects: which groups exist is not known"
+    if isinstance(node.rows, Project):
+        below = node.rows.child
+        below = below.child if isinstance(below, Filter) else below
+        if isinstance(below, Track):
+            return "trackid needs every frame"
+    return ""
+
+
+def _sampled(
+    lowering: Lowering,
+    node: FrameAggregate,
+    table: VideoTable,
+    frames: FrameFacts,
+    guarantee: str,
+    settings: Mapping[str, Value],
+) -> list[Alternative]:
+    """Return the sampling plans; the aggregate that needs most frames sets their cost.
+
+    Raises:
+        DataError: 22023, the range of a SUM's or AVG's expression is not known.
+    """
+    tolerance, group = node.tolerance, lowering.facts[node]
+    groups = max(group.groups, 1)
+    size = max(frames.frames // groups, 1)
+    joint = settings["group_guarantee"] == "joint"
+    delta = (1 - tolerance.confidence) / len(node.aggregates) / (groups if joint else 1)
+    wanted = [_mean_wanted(a, node, table, group, size) for a in node.aggregates]
+    found: list[Alternative] = []
+    for name in ("sampling", "temporal"):
+        costs = [
+            forecast(
+                population=size,
+                known=frames.cached // groups,
+                upper=upper,
+                epsilon=epsilon,
+                deviation=deviation,
+                delta=delta,
+                guarantee=guarantee,
+                temporal=name == "temporal",
+            )
+            for upper, epsilon, deviation in wanted
+        ]
+        dearest = max(costs, key=lambda c: c.calls)
+        found.append(_priced(name, dearest, groups, frames, table, guarantee, tolerance))
+    return found
+
+
+def _mean_wanted(
+    aggregate: Aggregate,
+    node: FrameAggregate,
+    table: VideoTable,
+    group: FrameFacts,
+    size: int,
+) -> tuple[float, float | None, float]:
+    """Return the per-frame mean behind an aggregate: its range, half width and deviation."""
+    tolerance = node.tolerance
+    count = float(table.max_count) if node.relation == "objects" else 1.0
+    spread = group.deviation if group.deviation is not None else PRIOR_DEVIATION
+    mean = group.mean if group.mean else count / 10
+    upper, epsilon = count, tolerance.epsilon
+    if aggregate.kind in ("sum", "avg"):
+        low, high = bounds_of(
+            aggregate.argument, tolerance.low, tolerance.high, table, aggregate.span
+        )
+        if aggregate.kind == "avg":
+            # A ratio: its numerator moves by the range of the expression around the mean.
+            width = max(high - low, 1e-12)
+            if epsilon is not None:
+                middle = max(abs(low), abs(high)) / 2
+                absolute = epsilon * middle if tolerance.relative else epsilon
+                epsilon = max(absolute, 1e-9) * mean / width
+            return count, epsilon, spread
+        widest = max(abs(low), abs(high), 1e-12)
+        upper, spread, mean = upper * widest, spread * widest, mean * widest / 2
+    if epsilon is not None:
+        if tolerance.relative:
+            epsilon = max(epsilon * mean, 1e-9)
+        elif aggregate.kind != "fcount":
+            epsilon /= size
+    return upper, epsilon, spread
+
+
+def _priced(
+    name: str,
+    predicted: Forecast,
+    groups: int,
+    frames: FrameFacts,
+    table: VideoTable,
+    guarantee: str,
+    tolerance: Tolerance,
+) -> Alternative:
+    calls = min(predicted.calls * groups, frames.frames - frames.cached)
+    if tolerance.calls is not None:
+        calls = min(calls, tolerance.calls)
+    passes = predicted.passes
+    decode = passes * cost.decode_sample(calls / passes, frames, table.profile)
+    detect = cost.detect(calls, table.profile)
+    if tolerance.seconds is not None and decode + detect > tolerance.seconds:
+        share = tolerance.seconds / (decode + detect)
+        calls, decode, detect = calls * share, decode * share, detect * share
+    why = f"{passes:g} decoding pass{'es' if passes > 1 else ''}"
+    return Alternative(name, round(calls), decode, detect, 0.0, guarantee, why=why)
+
+
+def _choose(alternatives: list[Alternative], node: FrameAggregate) -> Alternative:
+    usable = [a for a in alternatives if a.applies]
+    within = [a for a in usable if _affordable(a, node)]
+    # The first of equals wins: the list runs from the surest guarantee downwards.
+    return min(within or usable[1:] or usable, key=lambda a: round(a.total, 6))
+
+
+def _affordable(alternative: Alternative, node: FrameAggregate) -> bool:
+    tolerance = node.tolerance
+    if tolerance.calls is not None and alternative.calls > tolerance.calls:
+        return False
+    return tolerance.seconds is None or alternative.total <= tolerance.seconds
+
+
+def _index_only(node: FrameAggregate, frames: FrameFacts, profile: Profile) -> Alternative:
+    reads = isinstance(node.rows, Project) and "image" in node.rows.columns
+    decode = cost.decode_all(frames.frames, profile) if reads else 0.0
+    return Alternative("exact", 0, decode, 0.0, 0.0, "exact")
