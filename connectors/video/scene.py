@@ -31,7 +31,8 @@ from foveal.errors import DataError, OperationalError
 class Truth:
     """Exact boxes of a rendered video, by frame. All arrays [n]; boxes in pixels.
 
-    `frame` int64, `kind` int32 (index into `classes`), `xmin`..`ymax` and `visible` float32.
+    `frame` int64, `kind` int32 (index into `classes`), `xmin`..`ymax` and `visible` float32,
+    `ident` int64: the same for one object in all its frames, those after an absence too.
     Only objects with at least half of them visible and in the picture are listed.
     """
 
@@ -44,10 +45,11 @@ class Truth:
     xmax: npt.NDArray[np.float32]
     ymax: npt.NDArray[np.float32]
     visible: npt.NDArray[np.float32]
+    ident: npt.NDArray[np.int64]
     classes: tuple[str, ...] = CLASSES
 
     def table(self) -> pa.Table:
-        """Return the truth as columns frame, class (text), xmin, ymin, xmax, ymax, visible."""
+        """Return the truth as columns frame, class (text), xmin .. ymax, visible, ident."""
         names = np.array(self.classes, dtype=object)[self.kind]
         columns = {
             "frame": pa.array(self.frame),
@@ -57,6 +59,7 @@ class Truth:
             "xmax": pa.array(self.xmax),
             "ymax": pa.array(self.ymax),
             "visible": pa.array(self.visible),
+            "ident": pa.array(self.ident),
         }
         table = pa.table(columns)  # pyright: ignore[reportUnknownMemberType]
         return table.replace_schema_metadata(
@@ -99,6 +102,7 @@ class Truth:
             xmax=column("xmax"),
             ymax=column("ymax"),
             visible=column("visible"),
+            ident=table.column("ident").to_numpy().astype(np.int64),
         )
 
 
@@ -200,4 +204,5 @@ def _truth(rows: list[tuple[int, Object]], frames: int, fps: int) -> Truth:
         xmax=boxes[:, 2].copy(),
         ymax=boxes[:, 3].copy(),
         visible=np.array([o.visible for _, o in rows], np.float32),
+        ident=np.array([o.ident for _, o in rows], np.int64),
     )

@@ -25,13 +25,15 @@ class Object:
     """One object of one picture. `box` is cut at the picture's edge; shares are in 0..1.
 
     `visible`: share of its outline within the picture that nothing nearer hides.
-    `inside`: share of its whole box that lies in the picture.
+    `inside`: share of its whole box that lies in the picture. `ident` names the object for as long
+    as it lives, in and out of the picture.
     """
 
     kind: int
     box: tuple[float, float, float, float]
     visible: float
     inside: float
+    ident: int = 0
 
     @property
     def counts(self) -> bool:
@@ -189,5 +191,5 @@ def _objects(order: list[Drawn | Sprite]) -> list[Object]:
         hidden = cv2.countNonZero(own & part)
         np.maximum(part, own, out=part)
         visible = 1 - hidden / area if area else 0.0
-        found.append(Object(thing.kind, box, visible, inside))
+        found.append(Object(thing.kind, box, visible, inside, thing.ident))
     return found

@@ -12,7 +12,7 @@ from foveal.connectors.video.scene_samples import write_samples
 from foveal.connectors.video.scene_world import HEIGHT, MOST_OBJECTS, WIDTH
 from foveal.errors import DataError, OperationalError
 
-ARRAYS = ("frame", "kind", "xmin", "ymin", "xmax", "ymax", "visible")
+ARRAYS = ("frame", "kind", "xmin", "ymin", "xmax", "ymax", "visible", "ident")
 
 
 @pytest.fixture(scope="module")
