@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Frames = npt.NDArray[np.int64]
     Image = npt.NDArray[np.uint8]
 
+THUMBNAIL = 96
+"""Height and width of thumbnails, in pixels."""
+
 CancelCheck = Callable[[], None]
 """Called often by long work; raises QueryCanceled when the user asked to stop."""
 

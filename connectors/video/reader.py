@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from foveal.connectors.video.packets import PacketIndex
 from foveal.connectors.video.stream import Rgb, Stream
 
 if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
     from foveal.planner.protocols import CancelCheck, DecodeCounters, Frames, Image
 
 SEEK_COST = 3
@@ -32,6 +34,23 @@ def read_frames(
 ) -> Iterator[tuple[int, Image]]:
     """Yield (frame number, picture uint8 RGB [H, W, 3]) for `frames` (sorted, unique), ascending.
 
+    Raises:
+        UndecodableFrame: 58030, a frame does not come out of the decoder.
+    """
+    yield from read_as(Rgb(index), stream, index, frames, counters=counters, cancel=cancel)
+
+
+def read_as(
+    convert: Callable[[VideoFrame], Image],
+    stream: Stream,
+    index: PacketIndex,
+    frames: Frames,
+    *,
+    counters: DecodeCounters,
+    cancel: CancelCheck,
+) -> Iterator[tuple[int, Image]]:
+    """Yield (frame number, what `convert` makes of it) for `frames` (sorted, unique), ascending.
+
     Every touched group of pictures is decoded once, up to its last wanted frame; where the next
     wanted group begins within `SEEK_COST` packets the decoder runs on instead of seeking. At most
     `REORDER` pictures are held.
@@ -40,7 +59,6 @@ def read_frames(
         UndecodableFrame: 58030, a frame does not come out of the decoder.
     """
     clock = time.perf_counter()
-    to_rgb = Rgb(index)
     frame_of_packet = np.full(index.packets, -1, np.int64)
     frame_of_packet[index.frame_packet] = np.arange(index.frames)
     wanted = np.zeros(index.frames, np.bool_)
@@ -76,7 +94,7 @@ def read_frames(
                     if frame.is_corrupt and stream.began_at > 0 and not index.proven:
                         continue  # a start that was none: found missing below, begun earlier then
                     if wanted[which]:
-                        held[which] = to_rgb(frame)
+                        held[which] = convert(frame)
                         wanted[which] = False
                 lost = lost or last_out > number + REORDER
             if lost and number not in held:

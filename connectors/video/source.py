@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,15 +125,7 @@ class VideoFile:
         """
         if not len(frames):
             return
-        index = self.load_index(cancel=cancel)
-        if frames[0] < 0 or frames[-1] >= index.frames:
-            raise OperationalError(
-                f'video "{self._name}" has frames 0 to {index.frames - 1}; '
-                f"frames {frames[0]} to {frames[-1]} were asked for",
-                sqlstate="58030",
-            )
-        self._check_unchanged()
-        try:
+        with self._readable(frames, cancel) as index:
             if self._isolate:
                 from foveal.connectors.video import isolated
 
@@ -145,6 +138,49 @@ class VideoFile:
 
                 with Stream(self._path) as stream:
                     yield from read_frames(stream, index, frames, counters=counters, cancel=cancel)
+
+    def thumbnails(
+        self, frames: Frames, *, counters: DecodeCounters, cancel: CancelCheck
+    ) -> Iterator[tuple[Frames, Image]]:
+        """Yield (frame numbers int64 [k], gray pictures uint8 [k, 96, 96]), ascending, in batches.
+
+        `frames` is sorted and unique. A frame's thumbnail is the same whichever others are read
+        with it. The arrays are the caller's own.
+
+        Raises:
+            OperationalError: 58030, as `read`.
+        """
+        if not len(frames):
+            return
+        with self._readable(frames, cancel) as index:
+            if self._isolate:
+                from foveal.connectors.video import isolated
+
+                yield from isolated.read_thumbnails(
+                    self._path, index, frames, counters=counters, cancel=cancel
+                )
+            else:
+                from foveal.connectors.video.stream import Stream
+                from foveal.connectors.video.thumbnails import read_thumbnails
+
+                with Stream(self._path, rough=True) as stream:
+                    yield from read_thumbnails(
+                        stream, index, frames, counters=counters, cancel=cancel
+                    )
+
+    @contextmanager
+    def _readable(self, frames: Frames, cancel: CancelCheck) -> Generator[PacketIndex]:
+        """Give the index for reading `frames`; doubt it where one of them cannot be decoded."""
+        index = self.load_index(cancel=cancel)
+        if frames[0] < 0 or frames[-1] >= index.frames:
+            raise OperationalError(
+                f'video "{self._name}" has frames 0 to {index.frames - 1}; '
+                f"frames {frames[0]} to {frames[-1]} were asked for",
+                sqlstate="58030",
+            )
+        self._check_unchanged()
+        try:
+            yield index
         except UndecodableFrame:
             with self._lock:
                 remembered.note_doubt(self._bytes_hash())

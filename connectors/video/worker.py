@@ -1,9 +1,10 @@
 """The decoding child process: requests come in on stdin, answers leave on stdout, pictures by ring.
 
 Started as `python -m foveal.connectors.video.worker RING_FD`. A message is one line of JSON; a key
-`bytes` says how many raw bytes follow it. Requests: `index` (path, full) and `read` (path, slots,
-index or not, frames). While one is worked on, `free` gives slots of the ring back and `stop` ends
-it. When stdin closes, the parent is gone and the process leaves at once.
+`bytes` says how many raw bytes follow it. Requests: `index` (path, full), `read` and `thumbnails`
+(path, slots and their size, index or not, frames). While one is worked on, `free` gives slots of
+the ring back and `stop` ends it. When stdin closes, the parent is gone and the process leaves at
+once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from foveal.errors import FovealError
 from foveal.planner.protocols import DecodeCounters
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from foveal.connectors.video.stream import Stream
 
 ALIVE = 0.5
@@ -48,10 +51,10 @@ class Worker:
         self._ring = ring
         self._inbox: queue.SimpleQueue[tuple[Message, bytes]] = queue.SimpleQueue()
         self._index: packets.PacketIndex | None = None
-        self._open: tuple[Stream, Path, tuple[int, ...]] | None = None
+        self._open: tuple[Stream, tuple[Path, tuple[int, ...], bool]] | None = None
         self._parent = os.getppid()
         self._spoke = time.monotonic()
-        self._credits = 0
+        self._slot = self._slots = self._slot_bytes = self._credits = 0
         self._request = -1
         threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
 
@@ -83,8 +86,10 @@ class Worker:
             try:
                 if message["op"] == "index":
                     self._build(message)
-                else:
+                elif message["op"] == "read":
                     self._read(message, payload)
+                else:
+                    self._look(message, payload)
                 self._send({"id": self._request, "done": True})
             except _Stopped:
                 self._send({"id": self._request, "done": True})
@@ -143,42 +148,64 @@ class Worker:
     def _read(self, message: Message, payload: bytes) -> None:
         from foveal.connectors.video.reader import read_frames
 
+        index, frames = self._wanted(message, payload)
+        counters = DecodeCounters()
+        stream = self._opened(message, rough=False)
+        pictures = read_frames(stream, index, frames, counters=counters, cancel=self._heed)
+        for number, picture in pictures:
+            self._fill(picture, {"frame": number}, counters)
+
+    def _look(self, message: Message, payload: bytes) -> None:
+        from foveal.connectors.video.thumbnails import read_thumbnails
+
+        index, frames = self._wanted(message, payload)
+        counters = DecodeCounters()
+        stream = self._opened(message, rough=True)
+        batches = read_thumbnails(stream, index, frames, counters=counters, cancel=self._heed)
+        for numbers, pictures in batches:
+            self._fill(pictures, {"count": len(numbers)}, counters)
+
+    def _wanted(
+        self, message: Message, payload: bytes
+    ) -> tuple[packets.PacketIndex, npt.NDArray[np.int64]]:
+        """Return the index and frame numbers of a request, and make its ring of slots ready."""
         if cut := int(message["index_bytes"]):
             self._index = packets.load(payload[:cut])
         assert self._index is not None
-        index = self._index
-        frames = np.frombuffer(payload[cut:], np.int64)
-        slots = int(message["slots"])
-        self._ring.reserve(slots * index.picture_bytes)
-        self._credits = slots
-        counters = DecodeCounters()
-        slot = 0
-        stream = self._opened(Path(message["path"]), tuple(message["version"]))
-        pictures = read_frames(stream, index, frames, counters=counters, cancel=self._heed)
-        for number, picture in pictures:
-            while self._credits == 0:
-                try:
-                    self._note(self._inbox.get(timeout=1.0)[0])
-                except queue.Empty:
-                    self._leave_if_orphaned()
-            self._ring.write(slot * index.picture_bytes, picture)
-            self._credits -= 1
-            cost = [counters.frames_decoded, counters.seeks, counters.seconds]
-            self._send({"id": self._request, "frame": number, "slot": slot, "cost": cost})
-            slot = (slot + 1) % slots
+        self._slot, self._slots = 0, int(message["slots"])
+        self._slot_bytes = int(message["slot_bytes"])
+        self._ring.reserve(self._slots * self._slot_bytes)
+        self._credits = self._slots
+        return self._index, np.frombuffer(payload[cut:], np.int64)
 
-    def _opened(self, path: Path, version: tuple[int, ...]) -> Stream:
-        """Return the stream of a file, still open from the last request if that read it too."""
+    def _fill(
+        self, pictures: npt.NDArray[np.uint8], what: Message, counters: DecodeCounters
+    ) -> None:
+        """Put pictures into the next slot, once it is free, and say so."""
+        while self._credits == 0:
+            try:
+                self._note(self._inbox.get(timeout=1.0)[0])
+            except queue.Empty:
+                self._leave_if_orphaned()
+        self._ring.write(self._slot * self._slot_bytes, pictures)
+        self._credits -= 1
+        cost = [counters.frames_decoded, counters.seeks, counters.seconds]
+        self._send({"id": self._request, **what, "slot": self._slot, "cost": cost})
+        self._slot = (self._slot + 1) % self._slots
+
+    def _opened(self, message: Message, *, rough: bool) -> Stream:
+        """Return the stream of a file, still open from the last request if that read it alike."""
         from foveal.connectors.video.stream import Stream
 
+        key = (Path(message["path"]), tuple(message["version"]), rough)
         if self._open is not None:
-            held, *key = self._open
-            if key == [path, version]:
+            held, known = self._open
+            if key == known:
                 return held
             held.close()
             self._open = None
-        stream = Stream(path)
-        self._open = (stream, path, version)
+        stream = Stream(key[0], rough=rough)
+        self._open = (stream, key)
         return stream
 
 

@@ -8,7 +8,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -286,6 +288,23 @@ def test_profile_is_positive(way: Open, clip_of: ClipOf) -> None:
     frame, seek = profile(way(clip_of("quick")))
     assert frame > 0
     assert seek >= 0
+
+
+def test_a_width_that_ffmpeg_pads(way: Open, tmp_path: Path) -> None:
+    path = tmp_path / "odd.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(  # pyright: ignore[reportUnknownMemberType]
+            "libx264", rate=25, options={"crf": "0", "preset": "ultrafast", "threads": "1"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 250, 178, "yuv444p"
+        flat = np.full((178, 250, 3), (200, 90, 30), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(flat, format="rgb24")))
+        container.mux(stream.encode(None))
+    counters = DecodeCounters()
+    ((_, picture),) = way(path).read(np.array([0]), counters=counters, cancel=nothing)
+    assert picture.flags.c_contiguous
+    assert picture.shape == (178, 250, 3)
+    assert np.abs(picture.astype(int) - (200, 90, 30)).max() <= 3
 
 
 def test_crops_in_any_order(way: Open, clip_of: ClipOf) -> None:
