@@ -85,9 +85,11 @@ def _measured(plan: Physical, report: QueryReport) -> list[str]:
         ("frames decoded", "", f"{report.frames_decoded}"),
         ("decode s", f"{decode:.2f}", f"{seconds.get('decode', 0.0):.2f}"),
         ("detect s", f"{detect:.2f}", f"{seconds.get('detect', 0.0):.2f}"),
+        ("train s", f"{sum(a.train for a in picks):.2f}",
+         f"{seconds.get('train', 0.0) + seconds.get('proxy', 0.0):.2f}"),
         ("estimate s", "", f"{seconds.get('estimate', 0.0):.2f}"),
         ("total s", f"{total:.2f}", f"{seconds.get('total', 0.0):.2f}"),
-    ]
+    ]  # fmt: skip
     lines = [f"{'':<16}{'estimated':>10}{'measured':>10}"]
     lines += [f"{name:<16}{a:>10}{b:>10}" for name, a, b in rows]
     if report.estimate is not None and report.low is not None and report.high is not None:

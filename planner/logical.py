@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveal.errors import Span
+from foveal.planner.protocols import Quantity
 from foveal.planner.tree import Node
 
 OBJECT_COLUMNS = (
@@ -151,6 +152,7 @@ class Aggregate:
     `kind`: fcount, count_star, count, sum, avg or other. `call` is the SQL to compute it over the
     relation's rows (FCOUNT as count). `argument` is the text between the parentheses.
     `filter` the text of its FILTER clause with the keyword. `column`: its column in the result.
+    `quantity`: what a proxy may learn of it, frame by frame; None where none can.
     """
 
     kind: str
@@ -160,6 +162,7 @@ class Aggregate:
     column: str
     span: Span
     source: str
+    quantity: Quantity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,14 +142,17 @@ class ExactAggregate(AggregatePlan):
 class SampleAggregate(AggregatePlan):
     """Aggregates estimated from sampled frames, with intervals that hold at every moment.
 
-    `method`: sampling; temporal, where a grid of frames predicts the others first; or recalled,
-    where the stored answer to the same question is given.
+    `method`: sampling; temporal, where observed frames predict their neighbours; proxy, where a
+    stored proxy's scores do so too; learn, where one is trained on the first samples; rewrite,
+    where a proxy answers alone; recalled, where the stored answer to the same question is given.
+    `learns`: the run may train a proxy on its way, if what it sees says that this pays.
     """
 
     max_count: int
     guarantee: str
     method: str
     seed: int
+    learns: bool = False
 
     def label(self) -> str:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -10,6 +11,7 @@ from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.bind.binding import Binding
 from foveal.planner.bind.block_text import BlockText
 from foveal.planner.bind.predicates import flatten_and
+from foveal.planner.bind.quantities import LEARNABLE, quantity_of
 from foveal.planner.bind.references import Reference, identifier_span, used_columns
 from foveal.planner.bind.source import (
     Base,
@@ -19,8 +21,18 @@ from foveal.planner.bind.source import (
     outer_qualifier,
     source_of,
 )
-from foveal.planner.logical import RELATION_COLUMNS, FrameAggregate, Frames, Input, Logical, Project
+from foveal.planner.logical import (
+    RELATION_COLUMNS,
+    Aggregate,
+    Conjunct,
+    FrameAggregate,
+    Frames,
+    Input,
+    Logical,
+    Project,
+)
 from foveal.planner.parse.statement import Block
+from foveal.planner.protocols import Quantity
 from foveal.planner.text import Edit
 
 
@@ -78,6 +90,12 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
     keys = writer.find_keys()
     name = binding.fresh_name()
     text = writer.outer(name)
+    if base.ref.relation == "objects":
+        conditions = [c for _, level in base.levels for c in level] + list(own)
+        conditions = [c for c in conditions if not c.frame_only]
+        aggregates = tuple(
+            replace(a, quantity=_quantity(a, conditions, base.alias, binding)) for a in aggregates
+        )
     source = source_of(base, own)
     base_ref = base.ref
     base_name = _input_name(binding, base_ref)
@@ -103,6 +121,34 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
     binding.edits.append(Edit(block.span, text))
     if not tolerance.exact and binding.settings["guarantee"] != "exact":
         binding.approximate[id(select)] = block.span
+
+
+def _quantity(
+    aggregate: Aggregate, conditions: list[Conjunct], alias: str, binding: Binding
+) -> Quantity | None:
+    """Return what a frame contributes to an aggregate, where a proxy may learn it."""
+    argument = aggregate.argument.strip()
+    value = argument if aggregate.kind == "sum" else "1"
+    if aggregate.kind == "count":
+        if _plain_column(argument, alias) not in LEARNABLE:
+            return None
+    elif aggregate.kind not in ("fcount", "count_star", "sum"):
+        return None
+    if aggregate.kind == "fcount" and argument not in ("", "*"):
+        return None
+    wanted: list[Conjunct | str] = [*conditions]
+    if aggregate.filter:
+        inside = re.fullmatch(
+            r"FILTER\s*\(\s*WHERE\s(.*)\)", aggregate.filter.strip(), re.IGNORECASE | re.DOTALL
+        )
+        if inside is None:
+            return None
+        wanted.append(inside.group(1))
+    return quantity_of(wanted, alias, value, user_functions=binding.snapshot.user_functions)
+
+
+def _plain_column(argument: str, alias: str) -> str:
+    return argument.lower().removeprefix(f"{alias.lower()}.").strip('"')
 
 
 def _input_name(binding: Binding, ref: Reference) -> str:
