@@ -168,7 +168,7 @@ def render(
         raise OperationalError(
             f'cannot write the scene to "{path}": {error}', sqlstate="58030"
         ) from error
-    return _truth(rows, frames, fps)
+    return truth_of(rows, frames, fps)
 
 
 def _stream(container: OutputContainer, fps: int, gop: int) -> VideoStream:
@@ -192,7 +192,8 @@ def _write(container: OutputContainer, stream: VideoStream, frame: av.VideoFrame
     container.mux(packets)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
-def _truth(rows: list[tuple[int, Object]], frames: int, fps: int) -> Truth:
+def truth_of(rows: list[tuple[int, Object]], frames: int, fps: int) -> Truth:
+    """Return the truth of painted frames; `rows` pairs a frame's number with each object."""
     boxes = np.array([o.box for _, o in rows], np.float32).reshape(-1, 4)
     return Truth(
         frames=frames,

@@ -139,15 +139,15 @@ class Traffic:
     walkers: list[Walker] = field(default_factory=list["Walker"])
     time: float = 0.0
     _next: int = 0
-    _car_rate: float = 0.0
-    _walker_rate: float = 0.0
+    car_rate: float = 0.0
+    walker_rate: float = 0.0
     _period: float = 0.0
     _shift: float = 0.0
 
     def __post_init__(self) -> None:
         """Draw the rates of arrival and let the road fill."""
-        self._car_rate = self.rng.uniform(0.25, 0.75)
-        self._walker_rate = self.rng.uniform(0.10, 0.28)
+        self.car_rate = self.rng.uniform(0.25, 0.75)
+        self.walker_rate = self.rng.uniform(0.10, 0.28)
         self._period = self.rng.uniform(15, 50)
         self._shift = self.rng.uniform(0, 2 * math.pi)
         self.advance(25.0)
@@ -161,9 +161,9 @@ class Traffic:
 
     def _step(self, dt: float) -> None:
         swing = 1 + 0.9 * math.sin(2 * math.pi * self.time / self._period + self._shift)
-        if self.rng.random() < self._car_rate * swing * dt:
+        if self.rng.random() < self.car_rate * swing * dt:
             self._add_car()
-        if self.rng.random() < self._walker_rate * (2 - swing) * dt:
+        if self.rng.random() < self.walker_rate * (2 - swing) * dt:
             self._add_walker()
         for car, push in [(car, self._push(car)) for car in self.cars]:
             car.braking = push < -0.8 or car.speed < 0.3
