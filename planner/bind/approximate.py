@@ -12,11 +12,16 @@ from sqlglot import exp
 
 from foveal.errors import NotSupportedError, Span
 from foveal.planner.bind.references import enclosing_select, identifier_span, visible_ctes
-from foveal.planner.bind.scope import ANY, Scope, output_name
+from foveal.planner.bind.scope import ANY, UNNAMED, Scope, among, output_name
+from foveal.planner.bind.source import has_joins, only_chooses
 
 _HINT = (
     "only projection, UNION ALL and affine arithmetic keep an interval: leave out ERROR WITHIN to "
     "use the exact value here"
+)
+_ORDER_HINT = (
+    "the order may decide which rows are used: put ORDER BY at the end of the statement, without "
+    "LIMIT, or leave out ERROR WITHIN to order by the exact value"
 )
 _NONE: frozenset[str] = frozenset()
 
@@ -49,8 +54,8 @@ class Approximation:
             names = self._align(node, self._visit(node.left), self._visit(node.right))
             if names and (not isinstance(node, exp.Union) or node.args.get("distinct")):
                 raise self._refused(node, "a set operation that compares rows")
-            if names and node.args.get("order") and _cuts(node):
-                raise self._refused(node, "ORDER BY .. LIMIT")
+            if names and node.args.get("order"):
+                self._check_set_order(node, names)
             self._exact_only(node.args.get("limit"), node.args.get("offset"))
             return names
         if isinstance(node, exp.Select):
@@ -112,10 +117,14 @@ class Approximation:
 
     def _visit_ctes(self, node: exp.Expr) -> None:
         held = node.args.get("with_") or node.args.get("with")
+        recursive = held is not None and held.args.get("recursive")
         # A recursive query reads itself: its own columns are known the second time.
-        for _ in range(2 if held is not None and held.args.get("recursive") else 1):
+        for again in range(2 if recursive else 1):
             for cte in held.expressions if held is not None else ():
                 self._columns[id(cte)] = self._rename(cte, self._visit(cte.this), cte.this)
+                reads = cte.this.find_all(exp.Table) if again and self._columns[id(cte)] else ()
+                if any(visible_ctes(table).get(table.name.lower()) is cte for table in reads):
+                    raise self._refused(cte, "a recursive query")
 
     def _cte_columns(self, table: exp.Table) -> frozenset[str]:
         cte = visible_ctes(table).get(table.name.lower()) if table.args.get("db") is None else None
@@ -211,7 +220,7 @@ class Approximation:
 
     def _check_order(self, select: exp.Select, scope: Scope) -> None:
         order = select.args.get("order")
-        if order is None or not _cuts(select):
+        if order is None:
             return
         for ordered in order.expressions:
             keys = [self._meant(ordered.this, select, scope)]
@@ -219,7 +228,40 @@ class Approximation:
                 keys = select.expressions
             for key in keys:
                 if scope.find(key) is not None:
-                    raise self._refused(key, "ORDER BY .. LIMIT")
+                    self._check_order_shows(select, key)
+
+    def _check_set_order(self, node: exp.SetOperation, names: frozenset[str]) -> None:
+        outputs = [output_name(e) for e in node.left.selects]
+        for ordered in node.args["order"].expressions:
+            key = ordered.this
+            name = key.name.lower() if isinstance(key, exp.Column) else ANY
+            if isinstance(key, exp.Literal) and 0 < int(key.name) <= len(outputs):
+                name = outputs[int(key.name) - 1]
+            if name in (ANY, UNNAMED) or among(name, names):
+                self._check_order_shows(node, key)
+
+    def _check_order_shows(self, query: exp.Select | exp.SetOperation, key: exp.Expr) -> None:
+        """Refuse an order by an approximate value that may decide which rows are used.
+
+        It may stand at the end of the statement, or in queries around which all only choose rows
+        by other means: then it is the order in which the result is shown.
+        """
+        if _cuts(query):
+            raise self._refused(key, "ORDER BY .. LIMIT")
+        node: exp.Expr = query
+        while node is not self.tree:
+            holder = node.parent
+            if holder is self.tree or isinstance(getattr(holder, "parent", None), exp.Subquery):
+                assert holder is not None
+                node = holder
+                continue
+            around = _reader(node)
+            if around is None or not only_chooses(around) or has_joins(around):
+                raise self._refused(key, "ORDER BY of a sub-query", _ORDER_HINT)
+            calls = around.find_all(exp.Func, exp.Window)
+            if any(enclosing_select(c) is around and not isinstance(c, exp.Cast) for c in calls):
+                raise self._refused(key, "ORDER BY of a sub-query", _ORDER_HINT)
+            node = around
 
     def _meant(self, key: exp.Expr, select: exp.Select, scope: Scope) -> exp.Expr:
         """Return the item that a position stands for: an approximate star, if there is one."""
@@ -288,7 +330,7 @@ class Approximation:
                     found.add(id(holder))
         return frozenset(found)
 
-    def _refused(self, node: exp.Expr, what: str) -> NotSupportedError:
+    def _refused(self, node: exp.Expr, what: str, hint: str = _HINT) -> NotSupportedError:
         span = None
         for part in node.walk():
             if isinstance(part, exp.Identifier | exp.Anonymous | exp.AggFunc):
@@ -296,11 +338,19 @@ class Approximation:
             if span is not None:
                 break
         return NotSupportedError(
-            f"an approximate value cannot be used in {what}", span=span, hint=_HINT
+            f"an approximate value cannot be used in {what}", span=span, hint=hint
         )
 
 
 _AFTER_GROUPS = ("having", "qualify")
+
+
+def _reader(query: exp.Expr) -> exp.Select | None:
+    """Return the SELECT whose FROM is this sub-query and nothing before it, if there is one."""
+    holder = query.parent
+    if isinstance(holder, exp.Subquery) and isinstance(holder.parent, exp.From):
+        return enclosing_select(holder)
+    return None
 
 
 def _cuts(query: exp.Expr) -> bool:

@@ -89,7 +89,7 @@ class Scope:
         if isinstance(node, exp.Alias | exp.Paren | exp.Neg | exp.Subquery):
             return self.affine(node.this)
         if isinstance(node, exp.Cast):
-            return node.to.is_type("double", "float") and self.affine(node.this)
+            return node.to.is_type("double") and self.affine(node.this)
         if isinstance(node, exp.Add | exp.Sub):
             return self.affine(node.left) and self.affine(node.right)
         if isinstance(node, exp.Mul):

@@ -20,6 +20,7 @@ V = "(SELECT video, FCOUNT(*) AS n FROM street GROUP BY video ERROR WITHIN 0.1)"
 
 CALL = "a function, an aggregate or a comparison"
 CUT = "ORDER BY .. LIMIT"
+ORDER = "ORDER BY of a sub-query"
 PLACE = "a place other than a select list"
 ROWS = "the rows that a statement changes"
 NESTED = "a correlated sub-query"
@@ -82,7 +83,11 @@ def filled(sql: str) -> str:
         "COPY (SELECT n FROM {n}) TO 'x.csv'",
         "VALUES ((SELECT FCOUNT(*) FROM street ERROR WITHIN 0.1))",
         "UPDATE cams SET zone = (SELECT FCOUNT(*) FROM street ERROR WITHIN 0.1) + 1, place = 'x'",
-        "WITH RECURSIVE t(a) AS (SELECT n FROM {n} UNION ALL SELECT a + 1 FROM t) SELECT a FROM t",
+        "SELECT * FROM (SELECT video, n FROM {v} ORDER BY n)",
+        "(SELECT video, n FROM {v} ORDER BY n)",
+        "SELECT video FROM (SELECT * FROM (SELECT video, n FROM {v} ORDER BY n) WHERE video > 'a')",
+        "SELECT * FROM (SELECT video, n FROM {v} ORDER BY video) LIMIT 1",
+        "CREATE TABLE t AS SELECT video, n FROM {v} ORDER BY n",
     ],
 )
 def test_allowed(bind_sql: BindSql, sql: str) -> None:
@@ -158,6 +163,39 @@ def test_allowed(bind_sql: BindSql, sql: str) -> None:
             "SELECT video FROM street GROUP BY 1 ORDER BY FCOUNT(*) LIMIT 1 ERROR WITHIN 1",
             CUT,
             "FCOUNT",
+        ),
+        # an order that lives on in the query around
+        ("SELECT * FROM (SELECT video, n FROM {v} ORDER BY n) LIMIT 1", ORDER, "n"),
+        ("SELECT * FROM (SELECT video, n FROM {v} ORDER BY n DESC) OFFSET 1", ORDER, "n"),
+        ("SELECT * FROM (SELECT video, n FROM {v} ORDER BY ALL) LIMIT 1", ORDER, "n"),
+        ("SELECT * FROM (SELECT * FROM (SELECT video, n FROM {v} ORDER BY n)) LIMIT 1", ORDER, "n"),
+        ("SELECT * FROM ((SELECT video, n FROM {v} ORDER BY n)) LIMIT 1", ORDER, "n"),
+        ("SELECT first(video) FROM (SELECT video, n FROM {v} ORDER BY n)", ORDER, "n"),
+        ("SELECT list(video) FROM (SELECT video, n FROM {v} ORDER BY n)", ORDER, "n"),
+        ("SELECT row_number() OVER () FROM (SELECT video, n FROM {v} ORDER BY n)", ORDER, "n"),
+        ("SELECT (SELECT video FROM {v} ORDER BY n)", ORDER, "n"),
+        ("SELECT video IN (SELECT video FROM {v} ORDER BY n) FROM cams", ORDER, "n"),
+        ("SELECT ARRAY(SELECT video FROM {v} ORDER BY n)", ORDER, "n"),
+        ("WITH c AS (SELECT * FROM {v} ORDER BY n) SELECT video FROM c LIMIT 1", ORDER, "n"),
+        ("(SELECT video, n FROM {v} ORDER BY n) UNION ALL SELECT 'x', 1 LIMIT 1", ORDER, "n"),
+        ("SELECT DISTINCT ON (a) a FROM (SELECT 1 AS a, n FROM {v} ORDER BY n)", ORDER, "n"),
+        (
+            "SELECT * FROM (SELECT n FROM {n} UNION ALL SELECT n FROM {n} ORDER BY n) LIMIT 1",
+            ORDER,
+            "n",
+        ),
+        (
+            "SELECT * FROM (SELECT video, FCOUNT(*) FROM street GROUP BY 1 ORDER BY 2 "
+            "ERROR WITHIN 1) LIMIT 1",
+            ORDER,
+            "FCOUNT",
+        ),
+        ("SELECT n::FLOAT FROM {n}", CALL, "n"),
+        (
+            "WITH RECURSIVE t(a) AS (SELECT n FROM {n} UNION ALL SELECT a + 1 FROM t) "
+            "SELECT a FROM t",
+            "a recursive query",
+            "t",
         ),
         ("SELECT video FROM cams LIMIT (SELECT n FROM {n})", PLACE, "n"),
         ("SELECT n FROM {n} UNION ALL SELECT 1 LIMIT (SELECT n FROM {n})", PLACE, "n"),
