@@ -1,4 +1,4 @@
-"""What decoding and detecting sets of frames costs, in seconds, from measured profiles."""
+"""What decoding, looking and detecting cost for sets of frames, in seconds, from profiles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ import math
 
 from foveal.planner.protocols import FrameFacts, Profile
 
+KEYFRAME = 3.0
+"""Decoding a keyframe, in mean frames: 2 to 4 in H.264 clips of 0.3 megapixels."""
+
 
 def decode_sample(count: float, facts: FrameFacts, profile: Profile) -> float:
-    """Return seconds to decode `count` frames spread evenly at random, in one sorted pass.
+    """Return seconds to decode `count` frames spread evenly at random, in one sorted pass."""
+    return _sample(count, facts, profile, profile.decode_frame)
+
+
+def look_sample(count: float, facts: FrameFacts, profile: Profile) -> float:
+    """Return seconds to read `count` thumbnails spread evenly at random, in one sorted pass."""
+    return _sample(count, facts, profile, profile.thumbnail)
+
+
+def _sample(count: float, facts: FrameFacts, profile: Profile, frame: float) -> float:
+    """Return seconds to read `count` frames evenly at random, `frame` seconds per frame decoded.
 
     A touched group of pictures is decoded from its keyframe to the last wanted frame; reading
     straight through is never beaten by more than it costs.
@@ -21,8 +34,8 @@ def decode_sample(count: float, facts: FrameFacts, profile: Profile) -> float:
     touched = groups * (1.0 - math.exp(-each))
     wanted = count / touched if touched else 1.0
     frames = touched * min(length, length * wanted / (wanted + 1.0) + 1.0)
-    sparse = touched * jump_seconds(profile, length) + frames * profile.decode_frame
-    return min(sparse, decode_all(facts.frames, profile))
+    sparse = touched * jump_seconds(profile, length) + frames * frame
+    return min(sparse, facts.frames * frame)
 
 
 def jump_seconds(profile: Profile, group: float) -> float:
@@ -33,6 +46,23 @@ def jump_seconds(profile: Profile, group: float) -> float:
 def decode_all(frames: float, profile: Profile) -> float:
     """Return seconds to decode `frames` in a row."""
     return frames * profile.decode_frame
+
+
+def look_all(frames: float, profile: Profile) -> float:
+    """Return seconds to read the thumbnails of `frames` in a row."""
+    return frames * profile.thumbnail
+
+
+def look_keyframes(facts: FrameFacts, profile: Profile) -> float:
+    """Return seconds to read the thumbnails of all keyframes and of nothing else.
+
+    A keyframe is `KEYFRAME` times as dear as the mean frame; reading straight through is never
+    beaten by more than it costs.
+    """
+    keys = max(facts.keyframes, 1)
+    group = facts.frames / keys
+    each = jump_seconds(profile, group) + KEYFRAME * profile.thumbnail
+    return min(keys * each, look_all(facts.frames, profile))
 
 
 def detect(calls: float, profile: Profile) -> float:

@@ -1,4 +1,4 @@
-"""Measure what decoding costs on this machine: a video in, seconds per frame and seek out."""
+"""Measure what decoding costs here: a video in, seconds per frame, seek and thumbnail out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ RUN = 24
 """Frames read in one go at each of the two places."""
 
 
-def profile(video: Video, *, cancel: CancelCheck = lambda: None) -> tuple[float, float]:
-    """Return (seconds per decoded frame with its RGB picture, seconds per seek beyond that).
+def profile(video: Video, *, cancel: CancelCheck = lambda: None) -> tuple[float, float, float]:
+    """Return seconds per decoded frame, per seek beyond that, and per thumbnail.
 
-    Reads 24 frames from keyframes near a quarter and near two thirds of the video, then the
-    keyframes alone, after one frame that warms up; at most 64 frames.
+    The first is a frame of a straight read with its RGB picture, the last a thumbnail of one,
+    decoding included. Reads 24 frames from keyframes near a quarter and near two thirds of the
+    video, then the keyframes alone, then those frames' thumbnails, after one frame each that
+    warms up; at most 120 frames.
 
     Raises:
         OperationalError: 58030, the video cannot be read.
@@ -32,12 +34,25 @@ def profile(video: Video, *, cancel: CancelCheck = lambda: None) -> tuple[float,
     begin = np.unique(keys[np.maximum(np.searchsorted(keys, spots, side="right") - 1, 0)])
     runs = (begin[:, None] + np.arange(RUN)).ravel()
     _cost(video, begin[:1], cancel)
-    run = _cost(video, np.unique(runs[runs < index.frames]), cancel)
+    frames = np.unique(runs[runs < index.frames])
+    run = _cost(video, frames, cancel)
     frame = run.seconds / max(run.frames_decoded, 1)
     places = np.unique(np.concatenate((begin, keys[np.linspace(0, len(keys) - 1, 4, dtype=int)])))
     jump = _cost(video, places, cancel)
     seek = (jump.seconds - jump.frames_decoded * frame) / max(jump.seeks, 1)
-    return frame, max(seek, 0.0)
+    seek = max(seek, 0.0)
+    _look(video, begin[:1], cancel)
+    looks = _look(video, frames, cancel)
+    least = looks.seconds / 2 / max(looks.frames_decoded, 1)  # where seeks seem to take it all
+    look = (looks.seconds - looks.seeks * seek) / max(looks.frames_decoded, 1)
+    return frame, seek, max(look, least)
+
+
+def _look(video: Video, frames: np.ndarray, cancel: CancelCheck) -> DecodeCounters:
+    counters = DecodeCounters()
+    for _ in video.thumbnails(frames.astype(np.int64), counters=counters, cancel=cancel):
+        pass
+    return counters
 
 
 def _cost(video: Video, frames: np.ndarray, cancel: CancelCheck) -> DecodeCounters:

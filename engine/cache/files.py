@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SUFFIX = ".arrow"
+RAW_SUFFIX = ".raw"
 TEMPORARY_PREFIX = "tmp-"
 
 FileWriter = Callable[[Path, memoryview], None]
@@ -89,9 +90,9 @@ def encode_table(table: pa.Table, metadata: Mapping[bytes, bytes]) -> memoryview
     return memoryview(sink.getvalue())
 
 
-def new_file(content: memoryview) -> StoredFile:
+def new_file(content: memoryview, suffix: str = SUFFIX) -> StoredFile:
     """Return a fresh unique name for `content`, with its length and checksum."""
-    name = uuid.uuid4().hex + SUFFIX
+    name = uuid.uuid4().hex + suffix
     return StoredFile(name, content.nbytes, hashlib.sha256(content).digest())
 
 
@@ -100,6 +101,38 @@ def read_table(folders: tuple[Path, ...], stored: StoredFile) -> pa.Table:
 
     Raises:
         DamagedFile: it is missing, cut short, altered or no Arrow file.
+        OSError: it is there and cannot be read.
+    """
+    content = read_checked(folders, stored)
+    try:
+        return pyarrow.ipc.open_file(content).read_all()
+    except pa.ArrowInvalid as error:
+        raise DamagedFile(f"{stored.name} is no Arrow file: {error}") from error
+
+
+def find_file(folders: tuple[Path, ...], stored: StoredFile) -> Path:
+    """Return where a stored file is: the first of `folders` that has it.
+
+    Raises:
+        DamagedFile: none has it, or it is of another length.
+    """
+    for folder in folders:
+        path = folder / stored.name
+        try:
+            length = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if length != stored.length:
+            raise DamagedFile(f"{stored.name} has {length} bytes instead of {stored.length}")
+        return path
+    raise DamagedFile(f"{stored.name} is missing")
+
+
+def read_checked(folders: tuple[Path, ...], stored: StoredFile) -> bytes:
+    """Return the bytes of a stored file, found in the first of `folders` that has it.
+
+    Raises:
+        DamagedFile: it is missing, cut short or altered.
         OSError: it is there and cannot be read.
     """
     content: bytes | None = None
@@ -115,10 +148,7 @@ def read_table(folders: tuple[Path, ...], stored: StoredFile) -> pa.Table:
         raise DamagedFile(f"{stored.name} has {len(content)} bytes instead of {stored.length}")
     if hashlib.sha256(content).digest() != stored.checksum:
         raise DamagedFile(f"{stored.name} does not match its checksum")
-    try:
-        return pyarrow.ipc.open_file(content).read_all()
-    except pa.ArrowInvalid as error:
-        raise DamagedFile(f"{stored.name} is no Arrow file: {error}") from error
+    return content
 
 
 def pack_frames(frames: npt.NDArray[np.int64]) -> bytes:

@@ -1,7 +1,7 @@
 """The SQLite (WAL) manifest of one cache folder: which files count, and who may write.
 
-    <folder>/manifest.sqlite    tables meta, segments, artifacts, profile
-    <folder>/files/             one Arrow file per row of segments and of artifacts
+    <folder>/manifest.sqlite    tables meta, segments, artifacts, thumbnails, profile
+    <folder>/files/             one file per row of segments, artifacts and thumbnails
 
 Invariants. A file gets its final name, and its row, under SQLite's write lock; so whoever holds
 the lock may delete a file without a row. Rows only ever point at synced files. A row is never
@@ -22,6 +22,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from foveal.engine.cache.files import (
+    RAW_SUFFIX,
     SUFFIX,
     TEMPORARY_PREFIX,
     FileWriter,
@@ -53,6 +54,15 @@ CREATE TABLE profile (
   kind TEXT NOT NULL, key TEXT NOT NULL, seconds REAL NOT NULL, samples INTEGER NOT NULL,
   PRIMARY KEY (kind, key)) WITHOUT ROWID;
 """
+
+_ADDED_TABLES = """
+CREATE TABLE IF NOT EXISTS thumbnails (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, video TEXT NOT NULL, path TEXT NOT NULL,
+  file TEXT NOT NULL UNIQUE, length INTEGER NOT NULL, checksum BLOB NOT NULL,
+  frames BLOB NOT NULL, frame_count INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS thumbnails_by_key ON thumbnails (video, path, id);
+"""
+"""Tables that manifests of this format may lack; made when missing."""
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -196,7 +206,12 @@ class Manifest:
                 raise
         row = connection.execute("SELECT value FROM meta WHERE name = 'format_version'").fetchone()
         version = int(row[0]) if row else 0
-        if version > FORMAT_VERSION:
+        if version <= FORMAT_VERSION:
+            added = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'thumbnails'"
+            if connection.execute(added).fetchone() is None:
+                for statement in filter(str.strip, _ADDED_TABLES.split(";")):
+                    connection.execute(statement)
+        else:
             raise OperationalError(
                 f"the cache in {self.folder} was made by a newer foveal (format {version}, "
                 f"this one reads up to {FORMAT_VERSION})",
@@ -224,7 +239,7 @@ class Manifest:
         try:
             kept = {
                 name
-                for table in ("segments", "artifacts")
+                for table in ("segments", "artifacts", "thumbnails")
                 for (name,) in connection.execute(f"SELECT file FROM {table}")
             }
             young = time.time() - TEMPORARY_GRACE_SECONDS
@@ -233,7 +248,7 @@ class Manifest:
                 if name.startswith(TEMPORARY_PREFIX):
                     orphan = _modified(entry) < young
                 else:
-                    orphan = name.endswith(SUFFIX) and name not in kept
+                    orphan = name.endswith((SUFFIX, RAW_SUFFIX)) and name not in kept
                 if orphan:
                     remove_file(files / name)
         finally:

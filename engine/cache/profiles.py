@@ -17,6 +17,8 @@ SEEK_SECONDS = 4e-3
 """Start: a seek by itself, without the decoding from the keyframe to the wanted frame."""
 DETECT_SECONDS = 40e-3
 """Start: one picture through a small detector on one core."""
+THUMBNAIL_SHARE = 0.85
+"""Start: a thumbnail's seconds, decoding included, as a share of a decoded frame's."""
 WEIGHT = 0.2
 """A new measurement's share of the moving average, once there are five."""
 
@@ -24,8 +26,8 @@ WEIGHT = 0.2
 class Profiles:
     """Measured speeds, kept in the manifest of the cache folder. Thread- and process-safe.
 
-    Units: seconds per frame, per seek, per pixel. Each figure is an exponential moving average;
-    the first few measurements count equally.
+    Units: seconds per frame, per thumbnail, per seek, per pixel. Each figure is an exponential
+    moving average; the first few measurements count equally.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -56,6 +58,27 @@ class Profiles:
                 old = _get(connection, "pixel", "", now / pixels)[0]
                 _update(connection, "pixel", "", old, now / pixels, 1.0)
 
+    def looked(self, video_hash: str, facts: VideoFacts, counters: DecodeCounters) -> None:
+        """Take in what reading thumbnails of a video cost; call once per statement and video.
+
+        A seek is taken to cost what it is known to; the rest is the frames'.
+        """
+        if counters.frames_decoded < 1 or counters.seconds <= 0:
+            return
+        pixels = facts.width * facts.height
+        with self._manifest.writing() as connection:
+            look = self._thumbnail(connection, video_hash, pixels)
+            seek = _get(connection, "seek", video_hash, SEEK_SECONDS)[0]
+            looking = counters.frames_decoded * look
+            expected = looking + counters.seeks * seek
+            ratio, share = counters.seconds / expected, looking / expected
+            _update(connection, "thumbnail", video_hash, look, look * ratio, share)
+            decode, samples = self._decode(connection, video_hash, pixels)
+            if samples:
+                old = _get(connection, "thumbnail_share", "", THUMBNAIL_SHARE)[0]
+                now = _get(connection, "thumbnail", video_hash, look)[0]
+                _update(connection, "thumbnail_share", "", old, now / decode, share)
+
     def detected(self, detector_key: str, frames: int, seconds: float) -> None:
         """Take in what the detector needed for `frames` pictures, start-up not included."""
         if frames >= 1 and seconds > 0:
@@ -71,22 +94,24 @@ class Profiles:
 
         A video never decoded is taken to be as fast per pixel as the others were. `seek` is
         what one frame costs at random: the seek, and decoding half a group of pictures.
-        `measured` is True when the detector and a video of the table have been measured.
+        `thumbnail` of a video never looked at follows from its decoding. `measured` is True when
+        the detector and a video of the table have been measured.
         """
         with self._manifest.reading() as connection:
-            decode = seek = weight = 0.0
+            decode = seek = look = weight = 0.0
             any_measured = False
             for video_hash, facts in videos.items():
                 frame, samples = self._decode(connection, video_hash, facts.width * facts.height)
                 alone = _get(connection, "seek", video_hash, SEEK_SECONDS)[0]
                 count = max(facts.frames, 1)
                 decode += count * frame
+                look += count * self._thumbnail(connection, video_hash, facts.width * facts.height)
                 seek += count * (facts.mean_gop / 2 * frame + alone)
                 weight += count
                 any_measured |= samples > 0
             if not weight:
                 decode, weight = DECODE_SECONDS_PER_PIXEL * 1e6, 1.0
-                seek = SEEK_SECONDS
+                seek, look = SEEK_SECONDS, THUMBNAIL_SHARE * decode
             detect, samples = _get(connection, "detect", detector_key, DETECT_SECONDS)
             startup = _get(connection, "startup", detector_key, 0.0)[0]
         return Profile(
@@ -95,6 +120,7 @@ class Profiles:
             detect_frame=detect,
             startup=startup,
             measured=samples > 0 and any_measured,
+            thumbnail=look / weight,
         )
 
     def _decode(
@@ -103,6 +129,12 @@ class Profiles:
         """Return (seconds per frame, measurements)."""
         per_pixel = _get(connection, "pixel", "", DECODE_SECONDS_PER_PIXEL)[0]
         return _get(connection, "decode", video_hash, per_pixel * max(pixels, 1))
+
+    def _thumbnail(self, connection: sqlite3.Connection, video_hash: str, pixels: int) -> float:
+        """Return seconds per thumbnail of a straight read."""
+        share = _get(connection, "thumbnail_share", "", THUMBNAIL_SHARE)[0]
+        frame = self._decode(connection, video_hash, pixels)[0]
+        return _get(connection, "thumbnail", video_hash, share * frame)[0]
 
     def _average(self, kind: str, key: str, seconds: float) -> None:
         with self._manifest.writing() as connection:

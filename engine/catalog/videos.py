@@ -15,6 +15,7 @@ import pyarrow as pa
 from foveal.engine.cache.artifacts import ArtifactStore
 from foveal.engine.cache.profiles import Profiles
 from foveal.engine.cache.store import SegmentStore
+from foveal.engine.cache.thumbnails import ThumbnailStore
 from foveal.engine.catalog.definitions import ListedVideo, VideoDefinition
 from foveal.engine.relations import FRAMES, Column, assemble, constant, handles
 from foveal.errors import DataError, OperationalError, ProgrammingError, Span, did_you_mean
@@ -44,12 +45,15 @@ TABLE_OPTIONS = {
 
 
 class Storage:
-    """What one database has paid for: detections, derived arrays, measured speeds."""
+    """What one database has paid for: detections, derived arrays, thumbnails, measured speeds."""
 
     def __init__(self, folder: Path | None, *, read_only: bool) -> None:
         """Open the folder beside the database; None for a temporary one."""
+        from foveal.connectors.video.thumbnails import PATH
+
         self.detections = SegmentStore(folder, read_only=read_only)
         self.artifacts = ArtifactStore(self.detections.manifest)
+        self.thumbnails = ThumbnailStore(self.detections.manifest, PATH)
         self.profiles = Profiles(self.detections.manifest)
 
     def close(self) -> None:
@@ -275,9 +279,14 @@ class LiveTable:
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
+    def thumbnailed(self) -> npt.NDArray[np.bool_]:
+        """Return bool [frames]: True where the thumbnails are stored."""
+        parts = [self.storage.thumbnails.kept(v.content_hash, v.index.frames) for v in self.videos]
+        return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+
     def facts(self) -> VideoTable:
         """Return what the planner may know of the table."""
-        processed = self.processed()
+        processed, thumbnailed = self.processed(), self.thumbnailed()
         facts: list[VideoFacts] = []
         for i, video in enumerate(self.videos):
             index = video.index
@@ -291,6 +300,7 @@ class LiveTable:
                     index.height,
                     index.frames / keys,
                     int(processed[self.starts[i] : self.starts[i + 1]].sum()),
+                    int(thumbnailed[self.starts[i] : self.starts[i + 1]].sum()),
                 )
             )
         hashes = {v.content_hash: f for v, f in zip(self.videos, facts, strict=True)}
@@ -315,9 +325,11 @@ class LiveTable:
         from foveal.udfs.detectors import profile as detecting
 
         video, profiles = self.videos[0], self.storage.profiles
-        frame, seek = decoding(video, cancel=cancel)
+        frame, seek, look = decoding(video, cancel=cancel)
         counters = DecodeCounters(frames_decoded=64, seeks=4, seconds=64 * frame + 4 * seek)
         profiles.decoded(video.content_hash, self.video_facts(0), counters)
+        looked = DecodeCounters(frames_decoded=48, seconds=48 * look)
+        profiles.looked(video.content_hash, self.video_facts(0), looked)
         seconds = detecting(self.detector, video.index.height, video.index.width)
         profiles.detected(self.info.key, 1, seconds)
 

@@ -285,9 +285,10 @@ def test_a_worker_leaves_when_its_parent_does(clip_of: ClipOf) -> None:
 
 
 def test_profile_is_positive(way: Open, clip_of: ClipOf) -> None:
-    frame, seek = profile(way(clip_of("quick")))
+    frame, seek, look = profile(way(clip_of("quick")))
     assert frame > 0
     assert seek >= 0
+    assert look > 0
 
 
 def test_a_width_that_ffmpeg_pads(way: Open, tmp_path: Path) -> None:
