@@ -24,8 +24,8 @@ from foveal.connectors.video.scene_paint import Object, Scene
 
 FPS = 10
 SEED = 5
-CARS, PEOPLE = 0.09, 1 / 1000
-"""Arrivals per second: a car every ten seconds, a person every quarter of an hour."""
+CARS, PEOPLE = 0.12, 1 / 600
+"""Arrivals per second: a car every eight seconds, a person every ten minutes."""
 
 
 def brightness(part: float) -> tuple[float, float, float]:
