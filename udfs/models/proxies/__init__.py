@@ -1,0 +1,27 @@
+"""Specialised models (proxies): cheap looks at thumbnails that stand in for a detector's values.
+
+`fit` tries families from cheap to dear; `FAMILIES` lists them in that order. To add one, write a
+file with a class like `ridge.Ridge` and add its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from foveal.udfs.models.proxies.family import Family
+from foveal.udfs.models.proxies.filters import Filters
+from foveal.udfs.models.proxies.fitted import Fitted, Trial, load
+from foveal.udfs.models.proxies.fitting import SECONDS, fit
+from foveal.udfs.models.proxies.interpolation import Interpolation
+from foveal.udfs.models.proxies.kernel import Kernel
+from foveal.udfs.models.proxies.mean import Mean
+from foveal.udfs.models.proxies.ridge import Ridge
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (Mean(), Interpolation(), Ridge(), Kernel(), Filters())
+}
+"""Families by name, from cheap to dear."""
+BASELINES = ("mean", "interpolation")
+"""Families that look at no pixels: what the others must beat."""
+
+__all__ = ["BASELINES", "FAMILIES", "SECONDS", "Family", "Fitted", "Trial", "fit", "load"]
