@@ -10,7 +10,8 @@ import numpy as np
 
 from foveal.connectors.video.faults import UndecodableFrame
 from foveal.connectors.video.packets import PacketIndex
-from foveal.connectors.video.stream import Rgb, Stream
+from foveal.connectors.video.scalers import Rgb
+from foveal.connectors.video.stream import Stream
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

@@ -18,19 +18,15 @@ import numpy as np
 from av.codec.context import Flags
 from av.error import FFmpegError, InvalidDataError
 from av.logging import PANIC, set_level
-from av.video.reformatter import VideoReformatter
 
 from foveal.connectors.video.faults import reason, unreadable
 from foveal.connectors.video.packets import NO_STAMP, PacketIndex
 from foveal.errors import OperationalError
-from foveal.planner.protocols import THUMBNAIL
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-    from foveal.planner.protocols import Image
 
 _LOG = logging.getLogger(__name__)
 
@@ -290,6 +286,37 @@ class Stream:
         self.next_packet = ordinal + 1
         return ordinal
 
+    def skip_to(self, start: int) -> bool:
+        """Read packets without decoding them until `start` is next; False if it never comes."""
+        while self.next_packet < start:
+            packet = self._read()
+            if packet is None:
+                return False
+            self._count(packet)
+        return self.next_packet == start
+
+    def alone(self) -> tuple[int, VideoFrame] | None:
+        """Decode the next packet by itself and leave a clean decoder; for keyframes.
+
+        Return (packet ordinal, frame); None where it does not give just one whole frame.
+        """
+        packet = self._read()
+        if packet is None:
+            return None
+        ordinal = self._count(packet)
+        packet.opaque = _Tag(ordinal)
+        frames: list[VideoFrame] = []
+        try:
+            if packet.size:
+                frames = [*self._decode(packet), *self._decode(None)]
+        except FFmpegError as error:
+            _LOG.debug("packet %d of %s: %s", ordinal, self.path, error)
+        finally:
+            self.stream.codec_context.flush_buffers()
+        if len(frames) != 1 or frames[0].is_corrupt or _ordinal(frames[0]) != ordinal:
+            return None
+        return ordinal, frames[0]
+
     def step(self) -> list[tuple[int, VideoFrame]] | None:
         """Feed one packet; return the (packet ordinal, frame) pairs that came out, None at the end.
 
@@ -328,46 +355,6 @@ class _Tag:
 
     def __init__(self, ordinal: int) -> None:
         self.ordinal = ordinal
-
-
-class Rgb:
-    """Frames in, pictures uint8 RGB [height, width, 3] out, through one shared scaler."""
-
-    def __init__(self, index: PacketIndex) -> None:
-        """Prepare for the pictures of `index`."""
-        self._scaler = VideoReformatter()
-        self._turns = index.rotation // 90 % 4
-        turned = self._turns % 2 == 1
-        self._width = index.height if turned else index.width
-        self._height = index.width if turned else index.height
-
-    def __call__(self, frame: VideoFrame) -> Image:
-        """Return the picture, upright and of the index's size."""
-        picture: Any = self._scaler.reformat(
-            frame, self._width, self._height, "rgb24", threads=1
-        ).to_ndarray()
-        # PyAV shows rows that FFmpeg padded (of widths that are no multiple of 32, say) as a view.
-        return np.ascontiguousarray(np.rot90(picture, self._turns) if self._turns else picture)
-
-
-class Gray:
-    """Frames in, thumbnails uint8 [THUMBNAIL, THUMBNAIL] out, through one shared scaler.
-
-    Each pixel is the area average of the luma under it, in 0..255 whatever range the file uses.
-    One scaler of one thread: a fresh one per frame costs two to five times as much.
-    """
-
-    def __init__(self, index: PacketIndex) -> None:
-        """Prepare for the pictures of `index`."""
-        self._scaler = VideoReformatter()
-        self._turns = index.rotation // 90 % 4
-
-    def __call__(self, frame: VideoFrame) -> Image:
-        """Return the thumbnail, upright."""
-        picture: Any = self._scaler.reformat(
-            frame, THUMBNAIL, THUMBNAIL, "gray", interpolation="AREA", threads=1
-        ).to_ndarray()
-        return np.rot90(picture, self._turns) if self._turns else picture
 
 
 def _ordinal(frame: VideoFrame) -> int:

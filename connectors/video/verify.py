@@ -11,7 +11,8 @@ import numpy as np
 
 from foveal.connectors.video.packets import PacketIndex
 from foveal.connectors.video.reader import REORDER
-from foveal.connectors.video.stream import Rgb, Stream
+from foveal.connectors.video.scalers import Rgb
+from foveal.connectors.video.stream import Stream
 from foveal.connectors.video.table import PacketTable, StreamFacts, in_order
 
 if TYPE_CHECKING:

@@ -141,6 +141,40 @@ def test_pushdown_is_honest(open_video: Callable[[Path], VideoFile], clip_of: Cl
         look(video, [60])
 
 
+@pytest.mark.parametrize("kind", ["bframes", "open_gop_ts", "quick", "mpeg4_avi", "vfr"])
+def test_keyframes_are_decoded_alone(
+    kind: str, open_video: Callable[[Path], VideoFile], clip_of: ClipOf
+) -> None:
+    video = open_video(clip_of(kind))
+    keys = np.flatnonzero(video.index.is_key)
+    assert path_of_thumbnails.keyframes_alone(video.index, keys)
+    assert not path_of_thumbnails.keyframes_alone(video.index, keys[:1] + 1)
+    got, counters = look(video, keys.tolist())
+    assert counters.frames_decoded == len(keys)
+    assert counters.seeks <= 1
+    straight = sums(look(video, list(range(video.index.frames)))[0])
+    assert sums(got) == [straight[n] for n in keys.tolist()]
+
+
+def test_a_keyframe_that_does_not_come_alone_is_read_as_others_are(
+    clip_of: ClipOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveal.connectors.video.stream import Stream
+
+    video = VideoFile(clip_of("quick"), "quick", isolate=False)
+    keys: list[int] = np.flatnonzero(video.index.is_key).tolist()
+    straight = sums(look(video, list(range(300)))[0])
+    alone, calls = Stream.alone, [0]
+
+    def sometimes(stream: Stream) -> Any:
+        calls[0] += 1
+        return alone(stream) if calls[0] < 3 else None
+
+    monkeypatch.setattr(Stream, "alone", sometimes)
+    assert sums(look(video, keys)[0]) == [straight[n] for n in keys]
+    assert calls == [3]
+
+
 def test_reads_of_both_kinds_in_turn(
     open_video: Callable[[Path], VideoFile], clip_of: ClipOf
 ) -> None:
