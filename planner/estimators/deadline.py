@@ -20,6 +20,9 @@ PRIOR_COUNT = 1.0
 """Weight, in samples, of the prior variance (upper - lower)^2 / 4."""
 OVERDUE = 1.25
 """When the forecast end has passed: how far beyond now the next one is."""
+SIDES = 0.6
+"""With predictions: both sides' largest losses together, as one reach of `forecast_end`. Either
+side may do with less than its half of the interval if the other needs more."""
 PILOT = 16
 """Below this many samples the variance is not trusted for forecasts."""
 
@@ -80,6 +83,7 @@ class DeadlineBetting(BettingCells):
         self._integer = integer
         self.samples = 0
         self._sum = 0.0  # of value - lower
+        self._plain = 0.0  # squares of value - mean
         # Variance of value - predicted, seen so far (Welford), with a prior.
         self._prior = PRIOR_COUNT * self._range * self._range / 4
         self._seen = 0.0
@@ -171,8 +175,25 @@ class DeadlineBetting(BettingCells):
         """Return a forecast of how many more members are needed; 0 when finished."""
         if self.finished:
             return 0
+        return self._still(self.outlook(self.variance))
+
+    def saved_by(self, r2: float) -> int:
+        """Return a forecast of the members saved by a proxy that explains `r2` of the variance."""
+        if self.finished or self.samples < PILOT:
+            return 0
+        # The values' own variance: the bets' is that of what is not predicted yet.
+        plain = self._plain / self.samples
+        now = self.variance
+        then = min(now, self.doubt((1 - r2) * plain, self.samples))
+        highest = min(self.mean - self.lower + 3 * math.sqrt(plain), self._range)
+        return max(
+            self._still(self.outlook(now)) - self._still(self.outlook(then, 0.0, highest)), 0
+        )
+
+    def _still(self, end: float) -> int:
+        """Return how many more members a forecast of `end` on the clock means."""
         left, size = self.population - self.samples, self.population
-        end = max(self.outlook(self.variance), OVERDUE * self.clock)
+        end = max(end, OVERDUE * self.clock)
         # k more members add N^2 (1/(left - k) - 1/left) to the clock.
         clock = end - self.clock
         needed = clock * left * left / (size * size + clock * left)
@@ -193,9 +214,9 @@ class DeadlineBetting(BettingCells):
         if self.samples < PILOT:
             return forecast_end(0.0, (self._range + high - low) / 2, self.aim, self.delta)
         level = self.mean - self.lower
+        reach = max(self._range - level, level)
         if lowest is not None or self._predicting:
-            level = high  # where no residual lies: as far from the lowest as from the highest
-        reach = max(self._range + high - low - level, level)
+            reach = SIDES * (self._range + high - low)
         return forecast_end(variance, reach, self.aim, self.delta)
 
     # --- taking samples --------------------------------------------------------------------
@@ -250,7 +271,9 @@ class DeadlineBetting(BettingCells):
         self._weighted += precision * unbiased
         self.clock += factor * factor
         self.samples += 1
+        before = self._sum / max(self.samples - 1, 1)
         self._sum += x
+        self._plain += (x - before) * (x - self._sum / self.samples)
         self._seen += 1
         residual = x - predicted
         step = residual - self._mean

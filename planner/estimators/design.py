@@ -24,7 +24,7 @@ from foveal.planner.estimators.rounds import (
     repeat_price,
     scan_is_cheaper,
 )
-from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval, Values
+from foveal.planner.estimators.targets import Costs, FrameGroup, Frames, Interval, Mask, Values
 
 SCAN_FRAMES = 4096
 """Frames of one batch of a scan."""
@@ -179,6 +179,55 @@ class SamplingRun:
                     group.observe(count, seen[places])
         self._pending = None
         self._batch = np.zeros(0, np.int64)
+
+    def use_scores(
+        self,
+        frames: Frames,
+        scores: Values,
+        *,
+        column: int = 0,
+        labelled: Mask | None = None,
+    ) -> None:
+        """Take a proxy's scores as a control variate, before the first batch or between two.
+
+        Scores may be as wrong as they like, and made from anything that was observed so far: that
+        costs samples, never validity, as they are fixed before the frames left are drawn. Later
+        scores take the place of earlier ones; the coefficient is fitted to past draws only.
+
+        Args:
+            frames: int64, ascending: every group's frames, and more if you like.
+            scores: float64 [frames], in the unit of the column, finite.
+            column: which column of the observed values they predict.
+            labelled: bool [frames]: known or observed frames whose score was made without their
+                value (out of fold). Only these and the frames drawn from now on tell how good the
+                scores are; None: no known or observed frame does.
+
+        Raises:
+            ValueError: a batch is under way, the arrays do not fit together, a score is not finite,
+                or a frame of the run has none.
+        """
+        if self._batch.shape[0]:
+            raise ValueError("add the last batch first")
+        honest = np.zeros(frames.shape[0], np.bool_) if labelled is None else labelled
+        if scores.shape != frames.shape or honest.shape != frames.shape:
+            raise ValueError("need a score and a mark for each frame")
+        if not np.isfinite(scores).all():
+            raise ValueError("scores must be finite")
+        for group in self._groups:
+            group.use_scores(frames, scores, column, honest)
+
+    def saved_by(self, r2: float) -> float:
+        """Return a forecast of the frames that a proxy would save of those still to observe.
+
+        Args:
+            r2: share of the values' variance that its scores explain, on frames it did not see.
+
+        Raises:
+            ValueError: r2 is not in 0..1.
+        """
+        if not 0 <= r2 <= 1:
+            raise ValueError("r2 must be in 0..1")
+        return 0.0 if self.scanning else float(sum(g.saved_by(r2) for g in self._groups))
 
     def intervals(self) -> list[Interval]:
         """Return each target's answer so far: in order of the groups, then of their targets."""

@@ -6,9 +6,10 @@ import hashlib
 
 import numpy as np
 
+from foveal.planner.estimators.ratio_track import RatioTrack
 from foveal.planner.estimators.shuffle import Shuffle
 from foveal.planner.estimators.targets import FrameGroup, Frames, Interval, Mask, MeanTarget, Values
-from foveal.planner.estimators.tracks import MeanTrack, RatioTrack
+from foveal.planner.estimators.tracks import MeanTrack
 
 
 class GroupDraws:
@@ -39,6 +40,8 @@ class GroupDraws:
         if size and bool((np.diff(group.frames) <= 0).any()):
             raise ValueError("frames must be ascending and unique")
         self.place = place
+        self._group = group
+        self._known = known
         self.rest: Frames = group.frames[~known]
         self._order = Shuffle(self.rest.shape[0], [seed, place, *_words(known)])
         self.drawn = 0
@@ -89,6 +92,37 @@ class GroupDraws:
         for track in self.tracks:
             track.take(places, values)
         self.drawn += count
+
+    def use_scores(self, frames: Frames, scores: Values, column: int, honest: Mask) -> None:
+        """Hand a proxy's scores of `column` to the targets that are means of it.
+
+        Args:
+            frames: int64 [n], ascending.
+            scores: float64 [n].
+            column: of the observed values.
+            honest: bool [n]: the score was made without the value of its frame.
+
+        Raises:
+            ValueError: a frame of the group has no score.
+        """
+        places = np.searchsorted(frames, self._group.frames)
+        inside = places < frames.shape[0]
+        if not inside.all() or not np.array_equal(frames[places], self._group.frames):
+            raise ValueError("every frame of the run needs a score")
+        mine, marked, known = scores[places], honest[places], self._known
+        for track in self.tracks:
+            if isinstance(track, MeanTrack) and track.target.column == column:
+                track.use_scores(mine[known], mine[~known], marked[known], marked[~known])
+
+    def saved_by(self, r2: float) -> int:
+        """Return a forecast of the samples that a proxy saves, by its share of the variance."""
+        if self.finished:
+            return 0
+        then = [
+            track.need() - (track.saved_by(r2) if isinstance(track, MeanTrack) else 0)
+            for track in self.tracks
+        ]
+        return max(self.need() - max(then, default=0), 0)
 
     def scan(self, values: Values) -> None:
         """Take values [n, columns] of frames that a scan of all the rest came past."""

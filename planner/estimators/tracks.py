@@ -1,4 +1,4 @@
-"""One target on its way: clipping, known frames, estimator; observed values in, interval out."""
+"""A mean on its way: clipping, known frames, predictions, estimator; values in, interval out."""
 
 from __future__ import annotations
 
@@ -6,81 +6,19 @@ import math
 
 import numpy as np
 
-from foveal.planner.estimators import hypergeometric
 from foveal.planner.estimators.asymptotic import AsymptoticMean
 from foveal.planner.estimators.cells import forecast_end
+from foveal.planner.estimators.clipped import CLIP_SHARE, Clipped
 from foveal.planner.estimators.deadline import DeadlineBetting
-from foveal.planner.estimators.ratio import RatioBetting
+from foveal.planner.estimators.prediction import FramePrediction
 from foveal.planner.estimators.targets import (
     FrameGroup,
     Frames,
     Interval,
     Mask,
     MeanTarget,
-    RatioTarget,
     Values,
 )
-from foveal.planner.estimators.temporal import fit, predict
-
-CLIP_SHARE = 0.1
-"""The clipped fraction's bound holds at 1 - CLIP_SHARE * delta, beside the answer's own delta."""
-FIRST_FIT = 48
-"""Observed frames after which the others are first predicted from them."""
-FIT_AGAIN = 1.3
-"""The prediction is refitted when this factor more frames were drawn."""
-WORTH = 0.95
-"""With a new prediction, less than this part of the samples must be forecast."""
-ODD = 20
-"""Values other than the commonest that must have been seen before the first prediction."""
-NOISE = 2.0
-"""A first prediction's variance is taken to be NOISE / sqrt(observed frames) larger than it looks:
-the best of many fits looks better than it is."""
-FIRST_LOOK = 32
-"""The clipped fraction is bounded at this many draws and each doubling."""
-
-
-class Clipped:
-    """Counts values that were cut to the declared range and bounds how many frames have one."""
-
-    def __init__(self, population: int, delta: float) -> None:
-        """Start for `population` frames to draw; `delta` is the bound's own."""
-        self.population = population
-        self.delta = delta
-        self.known = 0
-        self.count = 0
-        self.drawn = 0
-        self._looks: list[tuple[int, int]] = []
-        self._bounded = 0
-        self._most = population
-
-    def take(self, outside: list[bool]) -> None:
-        """Count the next draws."""
-        for cut in outside:
-            self.drawn += 1
-            self.count += cut
-            if self.drawn >= FIRST_LOOK and not self.drawn & (self.drawn - 1):
-                self._looks.append((self.drawn, self.count))
-
-    def bound(self) -> float:
-        """Return an upper bound of the fraction of the population that would be clipped.
-
-        Hypergeometric, at fixed sample sizes that share delta: valid whenever one stops.
-        """
-        for look, (drawn, count) in enumerate(self._looks[self._bounded :], self._bounded + 1):
-            share = self.delta / (look * (look + 1))
-            low, high = count, self._most
-            if not count:  # (1 - drawn/N)^most bounds the chance to draw none of `most`
-                missed = math.log1p(-drawn / self.population) if drawn < self.population else -1e9
-                high = min(high, math.floor(math.log(share) / missed))
-                low = high
-            while low < high:  # the largest number of clipped frames that `count` does not refute
-                middle = (low + high + 1) // 2
-                chance = hypergeometric.cdf(count, self.population, middle, drawn)
-                low, high = (middle, high) if chance > share else (low, middle - 1)
-            self._most = low
-        self._bounded = len(self._looks)
-        most = min(self._most, self.population - self.drawn + self.count)
-        return most / self.population if self.population else 0.0
 
 
 class MeanTrack:
@@ -98,9 +36,6 @@ class MeanTrack:
     ) -> None:
         """Start for the frames `rest` of `group` that are not known."""
         self.target = target
-        self._rest = rest
-        self._breaks = group.breaks
-        self._observed_at = group.frames[group.known] if group.known.shape[0] else rest[:0]
         self._asymptotic = guarantee == "asymptotic"
         self._size = group.frames.shape[0]
         self._left = rest.shape[0]
@@ -127,11 +62,19 @@ class MeanTrack:
             offset=self._offset,
             share=self._share or 1.0,
         )
-        self._observed = known - target.lower
-        self._draws: list[Frames] = []
-        self._fit_at = FIRST_FIT if temporal else self._left + 1
+        self._drawn: Frames = np.zeros(0, np.int64)
+        self._prediction = FramePrediction(
+            group.frames[group.known] if group.known.shape[0] else rest[:0],
+            known - target.lower,
+            rest,
+            group.breaks,
+            range_=target.upper - target.lower,
+            integer=target.integer,
+            temporal=temporal,
+        )
         self._predicted: Values | None = None
         self._predicted_rest = 0.0
+        self._scores: Values | None = None  # of rest, where the estimator takes them itself
 
     @property
     def finished(self) -> bool:
@@ -155,26 +98,52 @@ class MeanTrack:
         """Take the next draws: places in `rest`, values [n, columns], both in drawn order."""
         clipped, outside = self._clip(values)
         estimator = self.estimator
+        self._clipped.take(outside.tolist())
         if not isinstance(estimator, DeadlineBetting):
-            self._clipped.take(outside.tolist())
-            for value in clipped.tolist():
-                estimator.update(value)
+            scores = None if self._scores is None else self._scores[places].tolist()
+            for k, value in enumerate(clipped.tolist()):
+                estimator.update(value, scores[k] if scores else 0.0)
+            self._drawn = np.concatenate((self._drawn, places))
             return
         done = 0
         while done < places.shape[0]:
             # Predictions change at fixed numbers of draws, however these were batched.
-            stop = min(places.shape[0], done + self._fit_at - estimator.samples)
+            until = self._prediction.next_fit - estimator.samples
+            stop = int(min(places.shape[0], done + until))
             part, seen = places[done:stop], clipped[done:stop]
             self._bet(estimator, part, seen)
-            self._clipped.take(outside[done:stop].tolist())
-            self._draws.append(part)
-            self._observed = np.concatenate((self._observed, seen - self.target.lower))
-            self._observed_at = np.concatenate((self._observed_at, self._rest[part]))
-            if estimator.samples == self._fit_at:
-                self._fit_at = math.ceil(self._fit_at * FIT_AGAIN)
-                if not estimator.finished:
-                    self._predict_anew(estimator)
+            self._drawn = np.concatenate((self._drawn, part))
+            self._prediction.observe(part, seen - self.target.lower)
+            self._predict_anew(estimator)
             done = stop
+
+    def use_scores(
+        self, known: Values, rest: Values, known_honest: Mask, rest_honest: Mask
+    ) -> None:
+        """Take a proxy's scores of this target's column, in place of those before.
+
+        Args:
+            known: float64 [known frames].
+            rest: float64 [rest].
+            known_honest: bool [known frames]: the score was made without the frame's value.
+            rest_honest: bool [rest]: the same; frames that are not drawn yet are all honest.
+        """
+        estimator = self.estimator
+        if not isinstance(estimator, DeadlineBetting):
+            self._scores = rest
+            left = rest.shape[0] - self._drawn.shape[0]
+            total = float(rest.sum()) - math.fsum(rest[self._drawn].tolist())
+            estimator.use_scores(total / max(left, 1))
+            return
+        lower = self.target.lower
+        self._prediction.use_scores(
+            known - lower, rest - lower, known_honest, rest_honest, self._drawn
+        )
+        self._predict_anew(estimator)
+
+    def saved_by(self, r2: float) -> int:
+        """Return a forecast of the samples that a proxy explaining `r2` of the variance saves."""
+        return self.estimator.saved_by(r2)
 
     def _bet(self, estimator: DeadlineBetting, places: Frames, values: Values) -> None:
         if self._predicted is None:
@@ -191,26 +160,14 @@ class MeanTrack:
         self._predicted_rest = rest
 
     def _predict_anew(self, estimator: DeadlineBetting) -> None:
-        """Refit the prediction to all that was observed; take it when it pays."""
-        order = np.argsort(self._observed_at, kind="stable")
-        frames, values = self._observed_at[order], self._observed[order]
-        # Cached frames come first in _observed, then the draws.
-        random = order >= self._known
-        size = int(np.count_nonzero(random))
-        model = fit(frames, values, self._breaks, random, integer=self.target.integer)
-        if model is None:
+        """When it is time, refit the prediction to all that was observed; take it if it pays."""
+        if not self._prediction.due(estimator.samples) or estimator.finished:
             return
-        if self._predicted is None and size - _commonest(values[random]) < ODD:
-            return  # hardly anything has happened yet that could be predicted
-        noise = NOISE / math.sqrt(size) if self._predicted is None else 0.0
-        before = estimator.outlook(estimator.variance)
-        left_over = estimator.doubt(model.variance * (1 + noise), size)
-        after = estimator.outlook(left_over, 0.0, float(values.max()))
-        if after > WORTH * before:
+        better = self._prediction.propose(estimator)
+        if better is None:
             return
-        predicted = predict(model, frames, values, self._breaks, self._rest)
-        drawn = math.fsum(math.fsum(predicted[part].tolist()) for part in self._draws)
-        self._predicted_rest = float(predicted.sum()) - drawn
+        predicted, model = better.predicted, better.model
+        self._predicted_rest = float(predicted.sum()) - math.fsum(predicted[self._drawn].tolist())
         self._predicted = predicted
         estimator.predict_with(
             float(predicted.min()),
@@ -218,7 +175,7 @@ class MeanTrack:
             integer=model.rounded,
             variance=model.variance,
             mean=model.bias,
-            weight=float(size),
+            weight=float(better.weight),
         )
 
     def absorb(self, values: Values) -> None:
@@ -276,110 +233,3 @@ class MeanTrack:
             np.clip(column, target.lower, target.upper),
             (column < target.lower) | (column > target.upper),
         )
-
-
-class RatioTrack:
-    """An average over objects on its way. Always finite: there is no asymptotic variant."""
-
-    def __init__(self, target: RatioTarget, group: FrameGroup, rest: Frames, delta: float) -> None:
-        """Start for the frames `rest` of `group` that are not known."""
-        self.target = target
-        self._size = group.frames.shape[0]
-        self._left = rest.shape[0]
-        self._clipped = Clipped(self._left, CLIP_SHARE * delta)
-        tops, bottoms, outside = self._clip(group.known_values)
-        self._clipped.known = int(np.count_nonzero(outside))
-        self._known = tops.shape[0]
-        self._tops, self._bottoms = math.fsum(tops.tolist()), math.fsum(bottoms.tolist())
-        self._scanned = 0
-        self.estimator = RatioBetting(
-            self._left,
-            target.lower,
-            target.upper,
-            target.count,
-            0.0 if target.epsilon is None else target.epsilon,
-            delta,
-            relative=target.relative,
-            known=(self._tops, self._bottoms),
-        )
-
-    @property
-    def finished(self) -> bool:
-        """The target is met or everything is known."""
-        return self.estimator.finished or self._clipped.drawn + self._scanned >= self._left
-
-    def need(self) -> int:
-        """Return a forecast of the samples still needed."""
-        return self.estimator.remaining()
-
-    def worst(self) -> int:
-        """Return a forecast of the samples needed at the largest possible variance: all."""
-        return self._left
-
-    def take(self, places: Frames, values: Values) -> None:
-        """Take the next draws: places in `rest`, values [n, columns], both in drawn order."""
-        del places
-        tops, bottoms, outside = self._clip(values)
-        self._clipped.take(outside.tolist())
-        for top, bottom in zip(tops.tolist(), bottoms.tolist(), strict=True):
-            self.estimator.update(top, bottom)
-        self._tops += math.fsum(tops.tolist())
-        self._bottoms += math.fsum(bottoms.tolist())
-
-    def absorb(self, values: Values) -> None:
-        """Take values [n, columns] of frames that were not drawn but scanned."""
-        tops, bottoms, outside = self._clip(values)
-        self._clipped.known += int(np.count_nonzero(outside))
-        self._tops += math.fsum(tops.tolist())
-        self._bottoms += math.fsum(bottoms.tolist())
-        self._scanned += tops.shape[0]
-
-    def interval(self, group: int, place: int) -> Interval:
-        """Return the answer so far; no estimate where no object was seen."""
-        estimator, size = self.estimator, self._size
-        drawn = self._clipped.drawn
-        unseen = self._left - drawn - self._scanned
-        guarantee, met = "finite", estimator.finished
-        low: float | None = estimator.low
-        high: float | None = estimator.high
-        estimate: float | None = None if estimator.empty else estimator.estimate
-        if unseen == 0:
-            guarantee, met = "exact", True
-            low = high = estimate = self._tops / self._bottoms if self._bottoms > 0 else None
-        bound = self._clipped.bound() if unseen else self._clipped.count / max(self._left, 1)
-        fraction = (bound * self._left + self._clipped.known) / size if size else 0.0
-        return Interval(
-            group,
-            place,
-            estimate,
-            low,
-            high,
-            drawn + self._scanned,
-            self._known,
-            met,
-            guarantee,
-            self._clipped.known + self._clipped.count,
-            min(fraction, 1.0),
-        )
-
-    def _clip(self, values: Values) -> tuple[Values, Values, Mask]:
-        """Return numerators and denominators within the declared bounds, and where they were not.
-
-        A frame with more than `count` objects is thinned evenly, which keeps its average.
-        """
-        target = self.target
-        if not values.shape[0]:
-            return np.zeros(0), np.zeros(0), np.zeros(0, np.bool_)
-        tops, bottoms = values[:, target.numerator], values[:, target.denominator]
-        if not (np.isfinite(tops).all() and np.isfinite(bottoms).all()):
-            raise ValueError("observed values must be finite")
-        counts = np.clip(bottoms, 0.0, target.count)
-        scaled = tops * np.divide(counts, bottoms, out=np.zeros_like(bottoms), where=bottoms > 0)
-        kept = np.clip(scaled, target.lower * counts, target.upper * counts)
-        outside = (bottoms != counts) | (np.abs(kept - scaled) > 1e-9 * (1 + np.abs(scaled)))
-        return kept, counts, outside
-
-
-def _commonest(values: Values) -> int:
-    """Return how often the commonest value occurs."""
-    return int(np.unique(values, return_counts=True)[1].max())

@@ -17,10 +17,10 @@ from foveal.planner.estimators import (
     RatioTarget,
     SamplingRun,
 )
+from foveal.planner.estimators.clipped import Clipped
 from foveal.planner.estimators.draws import GroupDraws
 from foveal.planner.estimators.shuffle import Shuffle
 from foveal.planner.estimators.temporal import fit, predict
-from foveal.planner.estimators.tracks import Clipped
 
 Array = npt.NDArray[np.float64]
 
