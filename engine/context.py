@@ -41,6 +41,8 @@ class QueryContext:
     answer: tuple[float | None, float | None, float | None] = (None, None, None)
     detect_seconds: float = 0.0
     estimate_seconds: float = 0.0
+    train_seconds: float = 0.0
+    proxy_seconds: float = 0.0
     _last_progress: float = 0.0
 
     def check(self) -> None:
@@ -102,6 +104,13 @@ class QueryContext:
         if remark not in self.report.notices:
             self.report.notices.append(remark)
 
+    def spend(self, stage: str, seconds: float) -> None:
+        """Add to what `train` (specialised models learn) or `proxy` (they score) took."""
+        if stage == "train":
+            self.train_seconds += seconds
+        else:
+            self.proxy_seconds += seconds
+
     def settle(self) -> None:
         """Write the counters into the report."""
         report = self.report
@@ -109,8 +118,8 @@ class QueryContext:
         report.seconds = {
             "decode": self.counters.seconds,
             "detect": self.detect_seconds,
-            "train": 0.0,
-            "proxy": 0.0,
+            "train": self.train_seconds,
+            "proxy": self.proxy_seconds,
             "compile": 0.0,
             "estimate": self.estimate_seconds,
             "total": self.elapsed,

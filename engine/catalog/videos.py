@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from foveal.engine.cache.artifacts import ArtifactStore
 from foveal.engine.cache.profiles import Profiles
+from foveal.engine.cache.proxies import ProxyStore
 from foveal.engine.cache.store import SegmentStore
 from foveal.engine.cache.thumbnails import ThumbnailStore
 from foveal.engine.catalog.definitions import ListedVideo, VideoDefinition
@@ -40,7 +41,7 @@ DEFAULT_MAX_COUNT = 20
 TABLE_OPTIONS = {
     "detector": "the detector: a name (yolox_nano, demo), or an .onnx file",
     "max_count": "most objects of a frame that counts are bounded by (K)",
-    "tracker": "what gives objects their track ids: kalman",
+    "tracker": "what gives objects their track ids: kalman, linked",
 }
 
 
@@ -53,6 +54,7 @@ class Storage:
 
         self.detections = SegmentStore(folder, read_only=read_only)
         self.artifacts = ArtifactStore(self.detections.manifest)
+        self.proxies = ProxyStore(self.artifacts)
         self.thumbnails = ThumbnailStore(self.detections.manifest, PATH)
         self.profiles = Profiles(self.detections.manifest)
 
@@ -101,7 +103,7 @@ def create_definition(statement: CreateVideoTable, *, threads: int, device: str)
     from foveal.udfs.tracking import TRACKERS
 
     if tracker not in TRACKERS:
-        raise _bad_option(statement, "tracker", "there is " + ", ".join(TRACKERS))
+        raise _bad_option(statement, "tracker", "there are " + ", ".join(TRACKERS))
     options = {k: v for k, v in statement.options.items() if k not in TABLE_OPTIONS}
     try:
         videos = list_videos(statement.sources)
@@ -308,6 +310,7 @@ class LiveTable:
         return VideoTable(
             self.name.lower(), self.info, self.definition.max_count, tuple(facts), profile,
             self.definition.tracker,
+            self.storage.proxies.facts(self.name.lower(), self.info.key, [*hashes]),
         )  # fmt: skip
 
     def measure(self, cancel: CancelCheck) -> None:

@@ -16,6 +16,7 @@ from foveal.udfs.models.proxies.interpolation import Interpolation
 from foveal.udfs.models.proxies.kernel import Kernel
 from foveal.udfs.models.proxies.mean import Mean
 from foveal.udfs.models.proxies.ridge import Ridge
+from foveal.udfs.models.proxies.scene import background_positions
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family for family in (Mean(), Interpolation(), Ridge(), Kernel(), Filters())
@@ -24,4 +25,14 @@ FAMILIES: Mapping[str, Family] = {
 BASELINES = ("mean", "interpolation")
 """Families that look at no pixels: what the others must beat."""
 
-__all__ = ["BASELINES", "FAMILIES", "SECONDS", "Family", "Fitted", "Trial", "fit", "load"]
+__all__ = [
+    "BASELINES",
+    "FAMILIES",
+    "SECONDS",
+    "Family",
+    "Fitted",
+    "Trial",
+    "background_positions",
+    "fit",
+    "load",
+]

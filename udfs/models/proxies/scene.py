@@ -66,11 +66,8 @@ class Scene:
         return np.searchsorted(self.breaks[1:], positions, side="right").astype(np.int64)
 
     def background_positions(self, video: int) -> Positions:
-        """Return the frames whose median is a video's background: spread, the same every time."""
-        first, end = int(self.breaks[video]), int(self.breaks[video + 1])
-        return np.unique(
-            np.linspace(first, end - 1, min(BACKGROUND_FRAMES, end - first)).astype(np.int64)
-        )
+        """Return the frames whose median is a video's background."""
+        return background_positions(self.breaks, video)
 
     def keep(self, positions: Positions) -> None:
         """Hold the thumbnails of these frames, read together with the backgrounds' in one pass."""
@@ -133,6 +130,13 @@ class Scene:
                 self._features.pop(next(iter(self._features)))
             self._features[key] = found
         return found
+
+
+def background_positions(breaks: Positions, video: int) -> Positions:
+    """Return the frames whose median is a video's background: spread, the same every time."""
+    first, end = int(breaks[video]), int(breaks[video + 1])
+    count = min(BACKGROUND_FRAMES, end - first)
+    return np.unique(np.linspace(first, end - 1, count).astype(np.int64))
 
 
 def halved(pictures: npt.NDArray[np.uint8]) -> Singles:
