@@ -197,32 +197,3 @@ def objects_at(
 
 def _flat(stored: pa.Table, name: str) -> Column:
     return stored.column(name).combine_chunks()
-
-
-def track_ids(
-    table: LiveTable, i: int, context: QueryContext
-) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Return video i's stored objects and each one's track id (0 for none).
-
-    All its frames are detected first, for a track needs every one. Ids are kept like detections.
-    """
-    from foveal.udfs.tracking import TRACKERS
-
-    video = table.videos[i]
-    count = video.index.frames
-    every = np.arange(count, dtype=np.int64)
-    ensure(table, every + table.starts[i], context)
-    stored = table.storage.detections.read(video.content_hash, table.info.key, every)
-    key = f"{video.content_hash}-{table.info.key}-{table.definition.tracker}"
-    kept = table.storage.artifacts.get("tracks", key)
-    if kept is not None and kept.num_rows == stored.num_rows:
-        return stored, kept.column("trackid").to_numpy()
-    ids = TRACKERS[table.definition.tracker](
-        stored.column("frame").to_numpy(),
-        box_array(stored),
-        stored.column("confidence").to_numpy(),
-        stored.column("class").to_numpy(),
-        n_frames=count,
-    )
-    table.storage.artifacts.put("tracks", key, pa.table({"trackid": pa.array(ids, pa.int64())}))
-    return stored, ids

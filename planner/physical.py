@@ -38,18 +38,22 @@ class Physical(Node):
 
 @dataclass(frozen=True, slots=True)
 class ObjectScan(Physical):
-    """Stream a video table's objects; frames not in the store are decoded and detected."""
+    """Stream a video table's objects; frames not in the store are decoded and detected.
+
+    `sparse`: classes whose tracks alone are wanted, found coarse to fine: only rows of their
+    tracks come out, and frames that can hold none are not looked at. Empty: every row comes out.
+    """
 
     table: str
     conjuncts: tuple[Conjunct, ...]
     columns: tuple[str, ...]
     tracked: bool
     alternatives: tuple[Alternative, ...]
+    sparse: tuple[str, ...] = ()
 
     def label(self) -> str:
-        return _scan_label("ObjectScan", self.table, self.conjuncts, self.columns) + (
-            "  tracked" if self.tracked else ""
-        )
+        how = f"  tracked{_coarse_to_fine(self.sparse)}" if self.tracked else ""
+        return _scan_label("ObjectScan", self.table, self.conjuncts, self.columns) + how
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,16 @@ class FrameScan(Physical):
 
 @dataclass(frozen=True, slots=True)
 class TrackScan(Physical):
-    """Stream a video table's tracks."""
+    """Stream a video table's tracks. `sparse`: as in `ObjectScan`."""
 
     table: str
     columns: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
+    sparse: tuple[str, ...] = ()
 
     def label(self) -> str:
-        return _scan_label("TrackScan", self.table, (), self.columns)
+        how = _coarse_to_fine(self.sparse)
+        return _scan_label("TrackScan", self.table, (), self.columns) + how
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,10 @@ class ExactSelection(Physical):
             f"{n} {v * 100:g}%" for n, v in (("FNR", self.fnr), ("FPR", self.fpr)) if v is not None
         ]
         return f"ExactSelection {'  '.join(bounds)}"
+
+
+def _coarse_to_fine(classes: tuple[str, ...]) -> str:
+    return f"  coarse to fine: {', '.join(classes)}" if classes else ""
 
 
 def _scan_label(

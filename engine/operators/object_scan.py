@@ -10,9 +10,10 @@ import pyarrow as pa
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.flow import ProducedStream
-from foveal.engine.inference import ensure, object_batch, track_ids
+from foveal.engine.inference import ensure, object_batch
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import ArrowStream
+from foveal.engine.tracks import all_tracks, sparse_tracks
 from foveal.planner.physical import ObjectScan
 
 CHUNK = 512
@@ -59,6 +60,27 @@ def _tracked(
     node: ObjectScan, table: LiveTable, positions: Positions, runtime: Runtime
 ) -> Iterator[pa.RecordBatch]:
     for i, frames in table.split(positions):
-        stored, ids = track_ids(table, i, runtime.context)
+        if node.sparse:
+            yield _rows_of_tracks(node, table, i, frames, runtime)
+            continue
+        stored, ids = all_tracks(table, i, runtime.context)
         chosen = np.isin(stored.column("frame").to_numpy(), frames)
         yield object_batch(table, i, frames, node.columns, ids[chosen])
+
+
+def _rows_of_tracks(
+    node: ObjectScan, table: LiveTable, i: int, frames: Positions, runtime: Runtime
+) -> pa.RecordBatch:
+    """Return the rows of tracks of the wanted classes in the wanted frames, and no others."""
+    found = sparse_tracks(table, i, node.sparse, runtime.context)
+    wanted = np.isin(found.frame, frames)
+    frame, place = found.frame[wanted], found.place[wanted]
+    held = np.unique(frame)
+    numbers = table.storage.detections.read(
+        table.videos[i].content_hash, table.info.key, held
+    ).column("frame").to_numpy()  # fmt: skip
+    at = np.searchsorted(numbers, frame) + place
+    ids = np.zeros(len(numbers), np.int64)
+    ids[at] = found.trackid[wanted]
+    batch = object_batch(table, i, held, node.columns, ids)
+    return batch.filter(pa.array(ids > 0))
