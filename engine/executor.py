@@ -14,7 +14,7 @@ from foveal.engine.context import QueryContext
 from foveal.engine.substrate import ArrowStream, Substrate, bindings
 from foveal.errors import FovealError
 from foveal.planner.logical import Conjunct
-from foveal.planner.physical import NamedInput, Physical
+from foveal.planner.physical import AggregatePlan, NamedInput, Physical
 from foveal.planner.text import quote
 
 
@@ -89,7 +89,18 @@ class Runtime:
 
     def materialised(self, inputs: tuple[NamedInput, ...]) -> dict[str, ArrowStream]:
         """Return the inputs by name, each to be read from the start as often as needed."""
-        return {item.name: self.open(item.child) for item in inputs}
+        return {item.name: self._input(item.child) for item in inputs}
+
+    def _input(self, node: Physical) -> ArrowStream:
+        """Open an input; beside estimates stand their intervals."""
+        from foveal.engine.intervals import beside
+
+        if not isinstance(node, AggregatePlan) or node.tolerance.exact or self.describe_only:
+            return self.open(node)
+        self.context.report.intervals = None
+        rows = self.open(node)
+        assert isinstance(rows, pa.Table)
+        return beside(node, rows, self.context.report.intervals)
 
 
 @contextmanager

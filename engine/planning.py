@@ -21,6 +21,7 @@ from foveal.engine.tables import LiveTables
 from foveal.errors import FovealError, ProgrammingError, Span
 from foveal.planner.bind import Bound, bind
 from foveal.planner.bind.expand import expand, keep_names
+from foveal.planner.bind.interval_columns import Carried
 from foveal.planner.lower import lower
 from foveal.planner.parse.parser import parse
 from foveal.planner.parse.statement import Query, Statement
@@ -39,7 +40,8 @@ class Planned:
     """A statement ready to run.
 
     `mapped` leads from the text that DuckDB reads to the user's. `stages` are the logical plans on
-    the way, for EXPLAIN VERBOSE. `functions` are the pixel functions it calls.
+    the way, for EXPLAIN VERBOSE. `functions` are the pixel functions it calls. `carrying`: see
+    `planner.bind.Bound`.
     """
 
     physical: Physical
@@ -49,6 +51,8 @@ class Planned:
     functions: frozenset[str]
     tables: Mapping[str, LiveTable]
     budget: tuple[float | None, int | None] = (None, None)
+    carrying: Mapped | None = None
+    carried: tuple[Carried, ...] = ()
 
 
 class Planning:
@@ -113,6 +117,8 @@ class Planning:
             functions,
             tables,
             bound.budget,
+            bound.carrying and mapped.then(bound.carrying),
+            bound.carried,
         )
 
     def _expand(self, query: Query, mapped: Mapped) -> tuple[Query, Mapped]:

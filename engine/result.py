@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from foveal.engine.substrate import Substrate, translate
 from foveal.errors import FovealError
 from foveal.reports import Notice, QueryReport
+from foveal.types import arrow_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Result:
         rowcount: int = -1,
         substrate: Substrate | None = None,
         table: pa.Table | None = None,
+        rows: list[tuple[Any, ...]] | None = None,
         finish: Callable[[Exception | None], Exception | None] | None = None,
     ) -> None:
-        """Take a pending result of `substrate`, or a whole `table`, or no rows.
+        """Take a pending result of `substrate`, or a whole `table`, or all `rows`, or none.
 
         `finish` is called once, when the rows are exhausted or given up, with the error that
         ended them; it returns the error to raise instead.
@@ -53,7 +55,7 @@ class Result:
         self.rowcount = rowcount
         self._substrate = substrate
         self._finish = finish
-        self._rows: Iterator[tuple[Any, ...]] | None = None
+        self._rows: Iterator[tuple[Any, ...]] | None = None if rows is None else iter(rows)
         self._table = table
         self._source: pa.RecordBatchReader | None = None
         self._rest: deque[pa.RecordBatch] = deque()
@@ -148,7 +150,8 @@ class Result:
         rows = list(self._rows or ())
         names = [column.name for column in self.columns]
         values = list(zip(*rows, strict=True)) if rows else [() for _ in names]
-        return pa.Table.from_arrays([pa.array(list(v)) for v in values], names=names)
+        arrays = [arrow_column(v, c.type) for v, c in zip(values, self.columns, strict=True)]
+        return pa.Table.from_arrays(arrays, names=names)
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -194,4 +197,15 @@ class Result:
         return told
 
 
-__all__ = ["Column", "FovealError", "Result"]
+def arrow_column(values: Sequence[Any], type_text: str) -> pa.Array[Any]:
+    """Return Python values of a DuckDB type as Arrow, of the type that DuckDB's Arrow has."""
+    kind = arrow_type(type_text)
+    if kind == pa.string():  # a UUID, say, is a class of its own in Python
+        values = [None if v is None else str(v) for v in values]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array(values)  # a value whose Python form Arrow takes for another type
+
+
+__all__ = ["Column", "FovealError", "Result", "arrow_column"]

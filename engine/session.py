@@ -16,6 +16,8 @@ from foveal.engine.catalog.words import CatalogWords, catalog_words
 from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
 from foveal.engine.executor import Runtime
+from foveal.engine.intervals import carried_result
+from foveal.engine.pictures import FramePicture, Place, pictures
 from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
 from foveal.engine.result import Column, Result
@@ -336,13 +338,21 @@ class Session:
             for name, stream in runtime.materialised(root.inputs).items():
                 self._substrate.register(name, stream)
                 names.append(name)
-            bound = bindings(root.text, context.parameters)
-            self._substrate.execute(root.text, bound, mapped=planned.mapped)
+            text, mapped = root.text, planned.mapped
+            if planned.carrying is not None:
+                text, mapped = planned.carrying.text, planned.carrying
+            bound = bindings(text, context.parameters)
+            self._substrate.execute(text, bound, mapped=mapped)
         except BaseException:
             self._substrate.connection.abort()
             finish(None)
             raise
-        return self._pending(query.text, context, finish)
+        result = self._pending(query.text, context, finish)
+        if planned.carrying is None:
+            return result
+        result = carried_result(result, planned.carried, context.report)
+        self._open = result if result.pending else None
+        return result
 
     def _announce(self, planned: Planned, query: Query, context: QueryContext) -> None:
         """Write the plan and what it should cost on the report."""

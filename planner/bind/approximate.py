@@ -11,14 +11,10 @@ from typing import Any, cast
 from sqlglot import exp
 
 from foveal.errors import NotSupportedError, Span
-from foveal.planner.bind.references import enclosing_select, identifier_span, visible_ctes
-from foveal.planner.bind.scope import ANY, UNNAMED, Scope, among, output_name
+from foveal.planner.bind.references import enclosing_select, visible_ctes
+from foveal.planner.bind.scope import ANY, HINT, UNNAMED, Scope, among, output_name, refused
 from foveal.planner.bind.source import has_joins, only_chooses
 
-_HINT = (
-    "only projection, UNION ALL and affine arithmetic keep an interval: leave out ERROR WITHIN to "
-    "use the exact value here"
-)
 _ORDER_HINT = (
     "the order may decide which rows are used: put ORDER BY at the end of the statement, without "
     "LIMIT, or leave out ERROR WITHIN to order by the exact value"
@@ -48,14 +44,19 @@ class Approximation:
     def _visit(self, node: exp.Expr) -> frozenset[str]:
         """Return the names of the query's approximate output columns."""
         if isinstance(node, exp.Subquery):
-            return self._visit(node.this)
+            self._visit_ctes(node)
+            names = self._visit(node.this)
+            if names and node.args.get("order"):
+                self._check_outer_order(node, names)
+            self._exact_only(node.args.get("limit"), node.args.get("offset"))
+            return names
         if isinstance(node, exp.SetOperation):
             self._visit_ctes(node)
             names = self._align(node, self._visit(node.left), self._visit(node.right))
             if names and (not isinstance(node, exp.Union) or node.args.get("distinct")):
                 raise self._refused(node, "a set operation that compares rows")
             if names and node.args.get("order"):
-                self._check_set_order(node, names)
+                self._check_outer_order(node, names)
             self._exact_only(node.args.get("limit"), node.args.get("offset"))
             return names
         if isinstance(node, exp.Select):
@@ -230,8 +231,8 @@ class Approximation:
                 if scope.find(key) is not None:
                     self._check_order_shows(select, key)
 
-    def _check_set_order(self, node: exp.SetOperation, names: frozenset[str]) -> None:
-        outputs = [output_name(e) for e in node.left.selects]
+    def _check_outer_order(self, node: Any, names: frozenset[str]) -> None:
+        outputs = [output_name(e) for e in node.selects]
         for ordered in node.args["order"].expressions:
             key = ordered.this
             name = key.name.lower() if isinstance(key, exp.Column) else ANY
@@ -240,7 +241,7 @@ class Approximation:
             if name in (ANY, UNNAMED) or among(name, names):
                 self._check_order_shows(node, key)
 
-    def _check_order_shows(self, query: exp.Select | exp.SetOperation, key: exp.Expr) -> None:
+    def _check_order_shows(self, query: exp.Expr, key: exp.Expr) -> None:
         """Refuse an order by an approximate value that may decide which rows are used.
 
         It may stand at the end of the statement, or in queries around which all only choose rows
@@ -300,7 +301,10 @@ class Approximation:
             if isinstance(item, exp.Subquery | exp.Lateral):
                 query = item.this.this if isinstance(item.this, exp.Subquery) else item.this
                 if isinstance(query, exp.Select | exp.SetOperation):
-                    names = self._rename(item, self._visit(query), query)
+                    names = self._visit(query)
+                    if names and item.args.get("order"):
+                        self._check_outer_order(item, names)
+                    names = self._rename(item, names, query)
             elif isinstance(item, exp.Table):
                 names = self._rename(item, self._cte_columns(item), item)
                 if not isinstance(item.this, exp.Identifier):
@@ -330,16 +334,8 @@ class Approximation:
                     found.add(id(holder))
         return frozenset(found)
 
-    def _refused(self, node: exp.Expr, what: str, hint: str = _HINT) -> NotSupportedError:
-        span = None
-        for part in node.walk():
-            if isinstance(part, exp.Identifier | exp.Anonymous | exp.AggFunc):
-                span = identifier_span(part, self.base)
-            if span is not None:
-                break
-        return NotSupportedError(
-            f"an approximate value cannot be used in {what}", span=span, hint=hint
-        )
+    def _refused(self, node: exp.Expr, what: str, hint: str = HINT) -> NotSupportedError:
+        return refused(node, self.base, what, hint)
 
 
 _AFTER_GROUPS = ("having", "qualify")

@@ -7,23 +7,28 @@ user's text is DuckDB's and stays as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from foveal.errors import NotSupportedError, ProgrammingError
+from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.bind.approximate import Approximation
 from foveal.planner.bind.binding import Binding
 from foveal.planner.bind.classes import check_classes
+from foveal.planner.bind.interval_columns import Carried
+from foveal.planner.bind.intervals import Intervals
 from foveal.planner.bind.own_aggregate import bind_aggregate
 from foveal.planner.bind.own_gap import bind_gap
 from foveal.planner.bind.own_selection import bind_selection
 from foveal.planner.logical import (
     Fragment,
+    FrameAggregate,
     Logical,
     Selection,
 )
 from foveal.planner.parse.statement import Query
 from foveal.planner.protocols import Snapshot
 from foveal.planner.text import Edit, Mapped, apply
+from foveal.planner.tree import Node, transform_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,9 @@ class Bound:
 
     `approximate`: some column of the result carries an interval instead of a value.
     `notices`: what the user should know of the binding. `budget`: seconds and detector calls that
-    the statement may spend where it has no interval to answer with, None for no limit.
+    the statement may spend where it has no interval to answer with, None for no limit. `carrying`:
+    the text to run in place of the plan's where the result has intervals: behind its columns stand
+    hidden ones, which `carried` describes.
     """
 
     plan: Logical
@@ -40,6 +47,8 @@ class Bound:
     approximate: bool
     notices: tuple[str, ...] = ()
     budget: tuple[float | None, int | None] = (None, None)
+    carrying: Mapped | None = None
+    carried: tuple[Carried, ...] = ()
 
 
 def bind(query: Query, snapshot: Snapshot) -> Bound:
@@ -66,7 +75,30 @@ def bind(query: Query, snapshot: Snapshot) -> Bound:
     plan: Logical = Fragment(mapped.text, tuple(i for _, i in binding.inputs), binding.query.kind)
     for fnr, fpr, confidence in binding.selections:
         plan = Selection(plan, fnr, fpr, confidence)
-    return Bound(plan, mapped, bool(binding.approximate), tuple(binding.notices), binding.budget)
+    carrying, carried = None, ()
+    if binding.approximate and query.kind == "select":
+        carrying, carried, shares = Intervals(binding).carry()
+        plan = _surer(plan, shares)
+    return Bound(
+        plan, mapped, bool(binding.approximate), tuple(binding.notices), binding.budget, carrying,
+        carried,
+    )  # fmt: skip
+
+
+def _surer(plan: Logical, confidences: Mapping[Span, float]) -> Logical:
+    """Return the plan with the confidences that its blocks are to hold at."""
+
+    def once(node: Node) -> Node:
+        if not isinstance(node, FrameAggregate):
+            return node
+        asked = confidences.get(node.span, node.tolerance.confidence)
+        if asked == node.tolerance.confidence:
+            return node
+        return replace(node, tolerance=replace(node.tolerance, confidence=asked))
+
+    found = transform_up(plan, once)
+    assert isinstance(found, Logical)
+    return found
 
 
 def _own(binding: Binding, index: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from foveal.errors import Span
+from foveal.planner.bind.block_text import BlockText
 from foveal.planner.bind.numbers import Numbers
 from foveal.planner.bind.predicates import Predicates
 from foveal.planner.bind.references import (
@@ -53,6 +54,7 @@ class Binding:
         self.predicates = Predicates(query, self.selects, self.render, snapshot.user_functions)
         self.approximate: dict[int, Span] = {}
         self.selections: list[tuple[float | None, float | None, float]] = []
+        self.writers: dict[int, tuple[BlockText, str]] = {}
         self.notices: list[str] = []
         self.budget: tuple[float | None, int | None] = (None, None)
 

@@ -111,6 +111,18 @@ def block_tokens(tokens: tuple[Token, ...], span: Span) -> tuple[Token, ...]:
     return tuple(t for t in tokens if t.start >= span.start and t.end <= span.end)
 
 
+def without_alias(tokens: tuple[Token, ...], span: Span, item: exp.Expr) -> Span:
+    """Return the part of a select item's span that is its expression."""
+    inside = block_tokens(tokens, span)
+    if not isinstance(item, exp.Alias) or len(inside) < 2:
+        return span
+    if len(inside) > 2 and inside[1].text == ":" and inside[0].kind in ("word", "quoted"):
+        return Span(inside[2].start, span.end)
+    if len(inside) > 2 and inside[-2].text.lower() == "as":
+        return Span(span.start, inside[-3].end)
+    return Span(span.start, inside[-2].end)
+
+
 class BlockText:
     """Finds keys and aggregate calls in a block and writes its outer text over their result."""
 
@@ -259,16 +271,9 @@ class BlockText:
 
     def _expression(self, i: int) -> Span:
         """Return the span of item i without its alias."""
-        span = self.block.items[i]
-        tokens = block_tokens(self.query.tokens, span)
         items = self._items()
-        if not items or not isinstance(items[i], exp.Alias) or len(tokens) < 2:
-            return span
-        if len(tokens) > 2 and tokens[1].text == ":" and tokens[0].kind in ("word", "quoted"):
-            return Span(tokens[2].start, span.end)
-        if len(tokens) > 2 and tokens[-2].text.lower() == "as":
-            return Span(span.start, tokens[-3].end)
-        return Span(span.start, tokens[-2].end)
+        span = self.block.items[i]
+        return without_alias(self.query.tokens, span, items[i]) if items else span
 
     def _mark_key(self, key: Span, column: str) -> None:
         wanted = self._normal(block_tokens(self.query.tokens, key))
@@ -315,14 +320,16 @@ class BlockText:
 
     # --- the outer text ------------------------------------------------------------------------
 
-    def outer(self, result: str) -> str:
+    def outer(self, result: str, beside: Sequence[str] = ()) -> str:
         """Return the block's text over its aggregates' result, known as `result`.
+
+        `beside`: further items of the select list, as SQL over that result.
 
         Raises:
             ProgrammingError: 42803, a column is neither grouped nor aggregated.
         """
         self._check_grouped()
-        items = [self._item(i) for i in range(len(self.block.items))]
+        items = [*(self._item(i) for i in range(len(self.block.items))), *beside]
         distinct = "DISTINCT " if self.block.distinct else ""
         parts = [f"SELECT {distinct}{', '.join(items)} FROM {result}"]
         for words, span in (
@@ -346,9 +353,10 @@ class BlockText:
             return text
         if text == self.query.text[span.start : span.end]:
             return text
-        return f"{text} AS {quote(self._default_name(span))}"
+        return f"{text} AS {quote(self.default_name(span))}"
 
-    def _default_name(self, span: Span) -> str:
+    def default_name(self, span: Span) -> str:
+        """Return the name of an item that is given none."""
         source = self.query.text[span.start : span.end].strip()
         for call in self.aggregates:
             if source == call.source and not call.filter:

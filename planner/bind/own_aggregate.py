@@ -90,6 +90,7 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
     keys = writer.find_keys()
     name = binding.fresh_name()
     text = writer.outer(name)
+    binding.writers[id(select)] = (writer, name)
     if base.ref.relation == "objects":
         conditions = [c for _, level in base.levels for c in level] + list(own)
         conditions = [c for c in conditions if not c.frame_only]

@@ -123,7 +123,7 @@ class Predicates:
             self._render(span).strip(),
             alias,
             relation_columns(node, alias, relation),
-            not (nested or strange or _is_volatile(node) or self._calls_users_function(span)),
+            not (nested or strange or is_volatile(node) or self._calls_users_function(span)),
             span,
             " ".join(self._query.text[span.start : span.end].split()),
             any(enclosing_select(c) is home for c in strange),
@@ -171,7 +171,8 @@ def _speaks_only_of(node: exp.Expr, alias: str) -> bool:
     return all(c.table.lower() == alias.lower() for c in node.find_all(exp.Column))
 
 
-def _is_volatile(node: exp.Expr) -> bool:
+def is_volatile(node: exp.Expr) -> bool:
+    """Whether an expression may give another value each time."""
     for call in node.find_all(exp.Func):
         name = str(call.this) if isinstance(call, exp.Anonymous) else call.sql_name()
         if isinstance(call, exp.Rand) or name.lower() in _VOLATILE:

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from foveal.planner.bind.references import enclosing_select
+from foveal.errors import NotSupportedError
+from foveal.planner.bind.references import enclosing_select, identifier_span
 
+HINT = (
+    "only projection, UNION ALL and affine arithmetic keep an interval: leave out ERROR WITHIN to "
+    "use the exact value here"
+)
 ANY = "*"
 """Stands for any column, where it is not known which of a query's columns is approximate."""
 UNNAMED = "()"
@@ -104,3 +109,14 @@ class Scope:
             return not row or among(node.name.lower(), self.columns)
         # A block's own call is the approximate value; a call over such a value is not affine.
         return self.find(node) is (node.this if isinstance(node, exp.Filter) else node)
+
+
+def refused(node: exp.Expr, base: int, what: str, hint: str = HINT) -> NotSupportedError:
+    """Return the error that refuses an approximate value at `node`, whose text begins at `base`."""
+    span = None
+    for part in node.walk():
+        if isinstance(part, exp.Identifier | exp.Anonymous | exp.AggFunc):
+            span = identifier_span(part, base)
+        if span is not None:
+            break
+    return NotSupportedError(f"an approximate value cannot be used in {what}", span=span, hint=hint)

@@ -21,6 +21,11 @@ V = "(SELECT video, FCOUNT(*) AS n FROM street GROUP BY video ERROR WITHIN 0.1)"
 CALL = "a function, an aggregate or a comparison"
 CUT = "ORDER BY .. LIMIT"
 ORDER = "ORDER BY of a sub-query"
+NAMES = "a list of column names over a star"
+STARS = "UNION ALL with a star over unknown columns"
+TEXT = "an expression that names it by its text"
+LATERAL = "an expression by an alias of the same list"
+VOLATILE = "an expression that is not the same each time"
 PLACE = "a place other than a select list"
 ROWS = "the rows that a statement changes"
 NESTED = "a correlated sub-query"
@@ -64,12 +69,11 @@ def filled(sql: str) -> str:
         "SELECT video, FCOUNT(*) AS n FROM street GROUP BY video ORDER BY 1 LIMIT 1 ERROR WITHIN 1",
         "SELECT video, FCOUNT(*) FROM street GROUP BY ALL ORDER BY video LIMIT 1 ERROR WITHIN 1",
         "SELECT 1 FROM cams ORDER BY (SELECT FCOUNT(*) FROM street ERROR WITHIN 0.1)",
-        "SELECT COLUMNS(*) FROM {v}",
-        "SELECT COLUMNS(*) + 1 FROM {n}",
+        "CREATE TABLE t AS SELECT COLUMNS(*) + 1 FROM {n}",
         "SELECT * EXCLUDE (n) FROM {v} WHERE video = 'a'",
         "SELECT * FROM (SELECT * EXCLUDE (n), 1 AS n FROM {v}) WHERE n > 1",
         "SELECT * FROM (SELECT * REPLACE (1 AS n) FROM {v}) WHERE n > 1",
-        "SELECT * REPLACE (n * 2 AS n) FROM {v}",
+        "CREATE TABLE t AS SELECT * REPLACE (n * 2 AS n) FROM {v}",
         "SELECT * FROM (SELECT * RENAME (video AS w) FROM {v}) WHERE w = 'x'",
         "SELECT video FROM (SELECT video, n + 1 FROM {v}) WHERE video = 'x'",
         "SELECT n, (SELECT max(zone) FROM cams) FROM {n}",
@@ -85,6 +89,9 @@ def filled(sql: str) -> str:
         "UPDATE cams SET zone = (SELECT FCOUNT(*) FROM street ERROR WITHIN 0.1) + 1, place = 'x'",
         "SELECT * FROM (SELECT video, n FROM {v} ORDER BY n)",
         "(SELECT video, n FROM {v} ORDER BY n)",
+        "(SELECT video, n FROM {v}) ORDER BY n",
+        "(SELECT video, n FROM {v}) ORDER BY video LIMIT 1",
+        "WITH c AS {n} (SELECT n FROM c)",
         "SELECT video FROM (SELECT * FROM (SELECT video, n FROM {v} ORDER BY n) WHERE video > 'a')",
         "SELECT * FROM (SELECT video, n FROM {v} ORDER BY video) LIMIT 1",
         "CREATE TABLE t AS SELECT video, n FROM {v} ORDER BY n",
@@ -164,6 +171,11 @@ def test_allowed(bind_sql: BindSql, sql: str) -> None:
             CUT,
             "FCOUNT",
         ),
+        ("(SELECT video, n FROM {v}) ORDER BY n LIMIT 1", CUT, "n"),
+        ("(SELECT video, n FROM {v}) ORDER BY 2 LIMIT 1", CUT, None),
+        ("SELECT * FROM ((SELECT video, n FROM {v}) ORDER BY n) LIMIT 1", ORDER, "n"),
+        ("WITH c AS {n} (SELECT n FROM c WHERE n > 1)", "WHERE", "n"),
+        ("(SELECT 1) LIMIT (SELECT n FROM {n})", PLACE, "n"),
         # an order that lives on in the query around
         ("SELECT * FROM (SELECT video, n FROM {v} ORDER BY n) LIMIT 1", ORDER, "n"),
         ("SELECT * FROM (SELECT video, n FROM {v} ORDER BY n DESC) OFFSET 1", ORDER, "n"),
@@ -191,6 +203,22 @@ def test_allowed(bind_sql: BindSql, sql: str) -> None:
             "FCOUNT",
         ),
         ("SELECT n::FLOAT FROM {n}", CALL, "n"),
+        # what would leave open which column of the result has which interval
+        ("SELECT COLUMNS(*) FROM {v}", "COLUMNS(..)", None),
+        ("SELECT COLUMNS(*) + 1 FROM {n}", "COLUMNS(..)", None),
+        ("SELECT * REPLACE (n * 2 AS n) FROM {v}", "REPLACE", "n"),
+        ("SELECT a FROM (SELECT *, 1 FROM other, {v}) q(a)", NAMES, "q"),
+        ("SELECT * FROM other UNION ALL SELECT n FROM {n}", STARS, "n"),
+        ("SELECT * FROM {v}, cams UNION ALL SELECT 'x', 1, 2", STARS, "cams"),
+        ('SELECT "(n + 1)" FROM (SELECT n + 1 FROM {n})', TEXT, '"(n + 1)"'),
+        ("SELECT n + 1 AS m, m * 2 FROM {n}, cams", LATERAL, "m"),
+        ("SELECT n * random() FROM {n}", VOLATILE, "n"),
+        ("SELECT (SELECT n FROM {n} UNION ALL SELECT 1)", "a set operation in an expression", "n"),
+        (
+            "SELECT frame, (SELECT n FROM {n}) FROM street LIMIT 2 GAP 3",
+            "a block with GAP",
+            "n",
+        ),
         (
             "WITH RECURSIVE t(a) AS (SELECT n FROM {n} UNION ALL SELECT a + 1 FROM t) "
             "SELECT a FROM t",
@@ -237,7 +265,10 @@ def test_refused(bind_sql: BindSql, sql: str, what: str, at: str | None) -> None
     assert caught.value.message == f"an approximate value cannot be used in {what}"
     span = caught.value.span
     assert (text[span.start : span.end] if span else None) == at
-    assert "leave out ERROR WITHIN" in (caught.value.hint or "")
+    composes = what in (NAMES, STARS, TEXT, LATERAL, VOLATILE, "COLUMNS(..)", "REPLACE",
+                        "a set operation in an expression", "a block with GAP")  # fmt: skip
+    assert caught.value.hint
+    assert composes or "leave out ERROR WITHIN" in caught.value.hint
 
 
 def test_exact_answers_go_anywhere(bind_sql: BindSql) -> None:
