@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pyarrow as pa
+
+from foveal.engine.analyze import analyze
 from foveal.engine.catalog.definitions import Definitions
 from foveal.engine.catalog.videos import create_definition, list_videos
 from foveal.engine.context import QueryContext
@@ -12,8 +15,10 @@ from foveal.engine.planning import Planning
 from foveal.engine.substrate import Substrate
 from foveal.engine.tables import LiveTables
 from foveal.errors import FovealError, ProgrammingError, Span, did_you_mean
+from foveal.planner.bind.numbers import Numbers
 from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.statement import (
+    AnalyzeVideo,
     CreateStored,
     CreateVideoTable,
     DropStored,
@@ -94,6 +99,20 @@ class Ddl:
         self._definitions.save_video(replace(old, videos=videos))
         self._tables.forget(statement.name)
         return "REFRESH VIDEO TABLE"
+
+    def analyze_video(self, statement: AnalyzeVideo, context: QueryContext) -> pa.Table:
+        """ANALYZE VIDEO: caches are filled; return what each video has now and what is new."""
+        self._check_known(statement.name, statement.name_span)
+        table = self._tables.table(statement.name.lower())
+        seconds = calls = None
+        if (budget := statement.budget) is not None:
+            numbers = Numbers(context.parameters, context.settings)
+            amount = numbers.number(budget.value, budget.span)
+            if budget.unit == "seconds":
+                seconds = amount
+            else:
+                calls = int(amount)
+        return analyze(table, seconds, calls, context)
 
     def create_stored(self, statement: CreateStored, context: QueryContext) -> str:
         """CREATE VIEW or MACRO over extension objects: kept as text, planned once to check it."""

@@ -28,6 +28,7 @@ from foveal.planner.explain import chosen, explain_json, explain_text
 from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.split import split
 from foveal.planner.parse.statement import (
+    AnalyzeVideo,
     CreateStored,
     CreateVideoTable,
     Deallocate,
@@ -201,6 +202,9 @@ class Session:
                 tag = self._ddl.drop_video(statement, context)
             case RefreshVideoTable():
                 tag = self._ddl.refresh_video(statement, context)
+            case AnalyzeVideo():
+                added = self._ddl.analyze_video(statement, context)
+                return _kept("ANALYZE VIDEO", context.report, added)
             case CreateStored():
                 tag = self._ddl.create_stored(statement, context)
             case DropStored():

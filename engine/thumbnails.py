@@ -26,7 +26,8 @@ def ensure_thumbnails(table: LiveTable, positions: Positions, context: QueryCont
     kept. Decoding is accounted in the context and the profiles, as for detections.
 
     Raises:
-        QueryCanceled: 57014. OperationalError: 58030, a video fails; 53100, the disk is full.
+        QueryCanceled: 57014. OperationalError: 53400, the statement's BUDGET of seconds is spent;
+            58030, a video fails; 53100, the disk is full.
     """
     missing = positions[~table.thumbnailed()[positions]]
     if not len(missing):
@@ -48,6 +49,7 @@ def _look_at_video(
             pending.add(numbers, pictures)
             done += len(numbers)
             context.advance("look", done, total)
+            context.check_budget(0)
     finally:
         pending.keep()
         context.counters.frames_decoded += counters.frames_decoded

@@ -9,6 +9,7 @@ from pygments.lexers.sql import SqlLexer  # pyright: ignore[reportMissingTypeStu
 from pygments.token import Keyword, Name
 
 CLAUSE_WORDS = (
+    "ANALYZE VIDEO",
     "AT CONFIDENCE",
     "BOUNDS",
     "BUDGET",

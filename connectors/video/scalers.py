@@ -1,4 +1,4 @@
-"""What is made of decoded frames: full RGB pictures and gray thumbnails, through one scaler each."""
+"""What is made of decoded frames: RGB pictures and gray thumbnails, through one scaler each."""
 
 from __future__ import annotations
 

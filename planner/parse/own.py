@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from foveal.errors import NotSupportedError, ProgrammingError, Span
+from foveal.planner.parse.clauses import parameter_keys, parse_clauses
 from foveal.planner.parse.grammar import branches, leaves, read, syntax_error
 from foveal.planner.parse.lexer import fold, number_value, string_value, tokenize
 from foveal.planner.parse.mentions import SYSTEM_SCHEMA
 from foveal.planner.parse.parts import at, is_op, split_list, word_at
 from foveal.planner.parse.statement import (
+    AnalyzeVideo,
     CreateStored,
     CreateVideoTable,
     Deallocate,
@@ -56,6 +58,8 @@ def parse_own(
     if first == "REFRESH":
         node = read("refresh_video", tokens, 0, len(tokens), "REFRESH VIDEO TABLE name")
         return RefreshVideoTable(text, *_name(node, tokens))
+    if first == "ANALYZE" and second == "VIDEO":
+        return _analyze_video(text, tokens)
     if first in ("SET", "RESET", "SHOW"):
         return _setting(text, tokens)
     if first == "DROP" and second in ("VIEW", "MACRO", "FUNCTION"):
@@ -148,6 +152,24 @@ def _create_video(text: str, tokens: Sequence[Token]) -> CreateVideoTable:
         options,
         option_spans,
     )
+
+
+def _analyze_video(text: str, tokens: Sequence[Token]) -> AnalyzeVideo | None:
+    """Return the statement; None for DuckDB's `ANALYZE video` of a table called video."""
+    named = at(tokens, 2)
+    if named is None or named.kind not in ("word", "quoted"):
+        return None
+    form = "ANALYZE VIDEO name [BUDGET 60 SECONDS | BUDGET 2000 CALLS]"
+    if word_at(tokens, 2) == "BUDGET" and word_at(tokens, 3) != "BUDGET" and len(tokens) > 3:
+        raise syntax_error(tokens, 2, f"name the table: write {form}")
+    name, span = _name(read("analyze_video", tokens, 0, 3, form), tokens)
+    if at(tokens, 3) is None:
+        return AnalyzeVideo(text, name, span, None)
+    if word_at(tokens, 3) != "BUDGET":
+        raise syntax_error(tokens, 3, f"write {form}")
+    run = ("BUDGET", 3, len(tokens))
+    clauses = parse_clauses(tokens, [run], False, parameter_keys(tokens))
+    return AnalyzeVideo(text, name, span, clauses.budget)
 
 
 def _setting(text: str, tokens: Sequence[Token]) -> Statement | None:

@@ -233,6 +233,16 @@ class RefreshVideoTable:
 
 
 @dataclass(frozen=True, slots=True)
+class AnalyzeVideo:
+    """ANALYZE VIDEO name [BUDGET n SECONDS | CALLS]: thumbnails and detections ahead of time."""
+
+    text: str
+    name: str
+    name_span: Span
+    budget: Budget | None
+
+
+@dataclass(frozen=True, slots=True)
 class CreateStored:
     """CREATE [OR REPLACE] VIEW or MACRO whose body names an extension object.
 
@@ -331,6 +341,7 @@ Statement = (
     | CreateVideoTable
     | DropVideoTable
     | RefreshVideoTable
+    | AnalyzeVideo
     | CreateStored
     | DropStored
     | Explain

@@ -58,6 +58,25 @@ def test_drop_and_refresh() -> None:
     assert refreshed.name == "street"
 
 
+def test_analyze_video() -> None:
+    whole = read("ANALYZE VIDEO Street;")
+    assert isinstance(whole, s.AnalyzeVideo)
+    assert (whole.name, whole.budget) == ("Street", None)
+    assert whole.text[whole.name_span.start : whole.name_span.end] == "Street"
+    timed = read('analyze video "my table" budget 1.5 seconds')
+    assert isinstance(timed, s.AnalyzeVideo)
+    assert timed.name == "my table"
+    assert timed.budget == s.Budget(1.5, "seconds", Span(25, 43))
+    counted = read("ANALYZE VIDEO budget BUDGET $n CALLS")
+    assert isinstance(counted, s.AnalyzeVideo)
+    assert counted.name == "budget"
+    assert counted.budget is not None
+    assert counted.budget.value == s.Parameter("n")
+    for text in ("ANALYZE", "ANALYZE video", "ANALYZE video;", "ANALYZE video (a)",
+                 "ANALYZE VERBOSE video", "ANALYZE street"):  # fmt: skip
+        assert isinstance(read(text), s.Plain)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
@@ -264,3 +283,34 @@ def test_macro_parameters() -> None:
     found = read('CREATE MACRO f(c, "D") AS TABLE FROM street')
     assert isinstance(found, s.CreateStored)
     assert (found.parameters, found.columns) == (("c", "D"), ())
+
+
+def test_create_proxy_in_parts() -> None:
+    sql = (
+        'CREATE OR REPLACE PROXY IF NOT EXISTS "Wide" ON street -- what is wide\n'
+        "FOR SUM(xmax - xmin) WHERE class = 'car' WITH (labels = 300, family = kernel, seconds = .5)"
+    )
+    found = read(sql)
+    assert isinstance(found, s.CreateProxy)
+    assert (found.name, found.table, found.kind) == ("Wide", "street", "sum")
+    assert found.or_replace
+    assert found.if_not_exists
+    assert found.options == {"labels": 300, "family": "kernel", "seconds": 0.5}
+    assert cut(sql, found.quantity) == "SUM(xmax - xmin) WHERE class = 'car'"
+    assert cut(sql, found.option_spans["family"][1]) == "kernel"
+    assert found.argument is not None
+    assert found.where is not None
+    assert found.where.args["where"].this.sql() == "class = 'car'"
+    star = read("create proxy n on street for count(*)")
+    assert isinstance(star, s.CreateProxy)
+    assert star.argument is None
+    assert star.where is None
+
+
+def test_proxies_are_dropped_and_shown() -> None:
+    found = read("DROP PROXY IF EXISTS cars;")
+    assert isinstance(found, s.DropProxy)
+    assert (found.name, found.if_exists) == ("cars", True)
+    assert isinstance(read("SHOW PROXIES"), s.ShowProxies)
+    for plain in ("SELECT proxy FROM proxies", "SHOW proxies.a", "CREATE TABLE proxy (a INT)"):
+        assert isinstance(read(plain), s.Plain)
