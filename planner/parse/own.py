@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from foveal.errors import NotSupportedError, ProgrammingError, Span
+from foveal.errors import NotSupportedError, Span
 from foveal.planner.parse.clauses import parameter_keys, parse_clauses
 from foveal.planner.parse.grammar import branches, leaves, read, syntax_error
-from foveal.planner.parse.lexer import fold, number_value, string_value, tokenize
+from foveal.planner.parse.lexer import fold, string_value, tokenize
 from foveal.planner.parse.mentions import SYSTEM_SCHEMA
+from foveal.planner.parse.own_proxy import parse_proxy
 from foveal.planner.parse.parts import at, is_op, split_list, word_at
 from foveal.planner.parse.statement import (
     AnalyzeVideo,
@@ -20,16 +20,13 @@ from foveal.planner.parse.statement import (
     DropVideoTable,
     Execute,
     RefreshVideoTable,
-    Scalar,
     SetSetting,
     ShowSetting,
     Statement,
     Token,
 )
+from foveal.planner.parse.values import leaf_span, name_of, options_of, plain_name, value_of
 from foveal.planner.parse.wrappers import behind_bracket, find_word
-
-if TYPE_CHECKING:
-    from foveal.planner.parse.grammar import Node
 
 _CREATE_VIDEO = (
     "CREATE [OR REPLACE] VIDEO TABLE [IF NOT EXISTS] name FROM 'cams/*.mp4' [, ..] "
@@ -53,13 +50,16 @@ def parse_own(
         return _create_video(text, tokens)
     if first == "DROP" and second == "VIDEO":
         node = read("drop_video", tokens, 0, len(tokens), "DROP VIDEO TABLE [IF EXISTS] name")
-        name, span = _name(node, tokens)
+        name, span = name_of(node, tokens)
         return DropVideoTable(text, name, span, bool(branches(node, "if_exists")))
     if first == "REFRESH":
         node = read("refresh_video", tokens, 0, len(tokens), "REFRESH VIDEO TABLE name")
-        return RefreshVideoTable(text, *_name(node, tokens))
+        return RefreshVideoTable(text, *name_of(node, tokens))
     if first == "ANALYZE" and second == "VIDEO":
         return _analyze_video(text, tokens)
+    proxy = parse_proxy(text, tokens)
+    if proxy is not None:
+        return proxy
     if first in ("SET", "RESET", "SHOW"):
         return _setting(text, tokens)
     if first == "DROP" and second in ("VIEW", "MACRO", "FUNCTION"):
@@ -104,10 +104,10 @@ def create_stored(text: str, tokens: Sequence[Token], behind_as: int) -> CreateS
     node = read("create_view" if is_view else "create_macro", tokens, 0, behind_as, form)
     if body >= len(tokens):
         raise syntax_error(tokens, len(tokens), f"write {form}")
-    name, span = _name(node, tokens)
+    name, span = name_of(node, tokens)
     lists = {rule: branches(node, rule) for rule in ("columns", "macro_parameters")}
     columns, parameters = (
-        tuple(_plain_name(part) for held in lists[rule] for part in branches(held, "name"))
+        tuple(plain_name(part) for held in lists[rule] for part in branches(held, "name"))
         for rule in ("columns", "macro_parameters")
     )
     return CreateStored(
@@ -127,20 +127,9 @@ def create_stored(text: str, tokens: Sequence[Token], behind_as: int) -> CreateS
 def _create_video(text: str, tokens: Sequence[Token]) -> CreateVideoTable:
     node = read("create_video", tokens, 0, len(tokens), _CREATE_VIDEO)
     base = tokens[0].start
-    name, span = _name(node, tokens)
+    name, span = name_of(node, tokens)
     sources = [leaves(source)[0] for source in branches(node, "source")]
-    options: dict[str, Scalar] = {}
-    option_spans: dict[str, tuple[Span, Span]] = {}
-    for held in branches(node, "options"):
-        for option in branches(held, "option"):
-            key, key_span = _name(option, tokens)
-            key = fold(key)
-            if key in options:
-                raise ProgrammingError(
-                    f'option "{key}" is given twice', span=key_span, hint="give each option once"
-                )
-            options[key], value_span = _value(branches(option, "value")[0], base)
-            option_spans[key] = key_span, value_span
+    options, option_spans = options_of(node, tokens)
     return CreateVideoTable(
         text,
         name,
@@ -148,7 +137,7 @@ def _create_video(text: str, tokens: Sequence[Token]) -> CreateVideoTable:
         bool(branches(node, "or_replace")),
         bool(branches(node, "if_not_exists")),
         tuple(string_value(tokenize(str(source))[0]) for source in sources),
-        tuple(_leaf_span(source, base) for source in sources),
+        tuple(leaf_span(source, base) for source in sources),
         options,
         option_spans,
     )
@@ -162,7 +151,7 @@ def _analyze_video(text: str, tokens: Sequence[Token]) -> AnalyzeVideo | None:
     form = "ANALYZE VIDEO name [BUDGET 60 SECONDS | BUDGET 2000 CALLS]"
     if word_at(tokens, 2) == "BUDGET" and word_at(tokens, 3) != "BUDGET" and len(tokens) > 3:
         raise syntax_error(tokens, 2, f"name the table: write {form}")
-    name, span = _name(read("analyze_video", tokens, 0, 3, form), tokens)
+    name, span = name_of(read("analyze_video", tokens, 0, 3, form), tokens)
     if at(tokens, 3) is None:
         return AnalyzeVideo(text, name, span, None)
     if word_at(tokens, 3) != "BUDGET":
@@ -189,13 +178,13 @@ def _setting(text: str, tokens: Sequence[Token]) -> Statement | None:
     node = read(rule, tokens, 0, len(tokens), form)
     setting = branches(branches(node, "setting")[0], "name")[1]
     base = tokens[0].start
-    name, span = fold(_plain_name(setting)), _leaf_span(leaves(setting)[0], base)
+    name, span = fold(plain_name(setting)), leaf_span(leaves(setting)[0], base)
     if rule == "show_setting":
         return ShowSetting(text, name, span)
     values = branches(node, "value")
     if not values or str(leaves(values[0])[0]).upper() == "DEFAULT":
         return SetSetting(text, name, span, None, None)
-    return SetSetting(text, name, span, *_value(values[0], base))
+    return SetSetting(text, name, span, *value_of(values[0], base))
 
 
 def _drop_stored(text: str, tokens: Sequence[Token], names: frozenset[str]) -> DropStored | None:
@@ -208,7 +197,7 @@ def _drop_stored(text: str, tokens: Sequence[Token], names: frozenset[str]) -> D
     node = read("drop_stored", tokens, 0, len(tokens), "DROP VIEW | MACRO [TABLE] [IF EXISTS] name")
     kinds = [str(leaf).upper() for leaf in leaves(branches(node, "stored_kind")[0])]
     kind = "view" if kinds[0] == "VIEW" else "table_macro" if len(kinds) > 1 else "scalar_macro"
-    name, span = _name(node, tokens)
+    name, span = name_of(node, tokens)
     return DropStored(text, name, span, kind, bool(branches(node, "if_exists")))
 
 
@@ -238,7 +227,7 @@ def _deallocate(text: str, tokens: Sequence[Token], prepared: frozenset[str]) ->
     if fold(tokens[-1].name) not in prepared or len(tokens) > 3:
         return None
     node = read("deallocate", tokens, 0, len(tokens), "DEALLOCATE [PREPARE] name")
-    return Deallocate(text, *_name(node, tokens))
+    return Deallocate(text, *name_of(node, tokens))
 
 
 def _refuse_schema(tokens: Sequence[Token], end: int) -> None:
@@ -251,44 +240,3 @@ def _refuse_schema(tokens: Sequence[Token], end: int) -> None:
                 span=Span(tokens[i - 1].start, tokens[min(i + 1, end - 1)].end),
                 hint="leave the schema out of its name",
             )
-
-
-def _plain_name(node: Node) -> str:
-    return tokenize(str(leaves(node)[0]))[0].name
-
-
-def _name(node: Node, tokens: Sequence[Token]) -> tuple[str, Span]:
-    held = branches(node, "name")[0]
-    return _plain_name(held), _leaf_span(leaves(held)[0], tokens[0].start)
-
-
-def _leaf_span(leaf: object, base: int) -> Span:
-    return Span(
-        base + (getattr(leaf, "start_pos", 0) or 0), base + (getattr(leaf, "end_pos", 0) or 0)
-    )
-
-
-def _value(node: Node, base: int) -> tuple[Scalar, Span]:
-    parts = leaves(node)
-    last = parts[-1]
-    span = Span(_leaf_span(parts[0], base).start, _leaf_span(last, base).end)
-    readers: dict[str, Callable[[str], Scalar]] = {
-        "STRING": lambda text: string_value(tokenize(text)[0]),
-        "QUOTED": lambda text: tokenize(text)[0].name,
-        "NUMBER": _number,
-        "WORD": lambda text: {"true": True, "false": False}.get(text.lower(), text),
-    }
-    value = readers[last.type](str(last))
-    if parts[0] == "-" and isinstance(value, int | float):
-        value = -value
-    return value, span
-
-
-def _number(text: str) -> int | float:
-    value = number_value(text)
-    is_whole = not any(mark in text.lower() for mark in ".e") or text.lower().startswith("0x")
-    return (
-        int(text.replace("_", ""), 0)
-        if text[:2].lower() in ("0x", "0b", "0o")
-        else (int(text.replace("_", "")) if is_whole else value)
-    )

@@ -243,6 +243,48 @@ class AnalyzeVideo:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateProxy:
+    """CREATE [OR REPLACE] PROXY [IF NOT EXISTS] name ON table FOR quantity [WITH (k = v, ..)].
+
+    `kind` is count or sum. `argument` and `where` are sqlglot's `SELECT 1 WHERE condition`, whose
+    places count from the condition's first token; `argument` is None for COUNT(*). `quantity` is
+    the span from COUNT or SUM to the end of WHERE.
+    """
+
+    text: str
+    name: str
+    name_span: Span
+    or_replace: bool
+    if_not_exists: bool
+    table: str
+    table_span: Span
+    kind: str
+    argument: exp.Select | None
+    where: exp.Select | None
+    tokens: tuple[Token, ...]
+    quantity: Span
+    options: Mapping[str, Scalar]
+    option_spans: Mapping[str, tuple[Span, Span]]
+
+
+@dataclass(frozen=True, slots=True)
+class DropProxy:
+    """DROP PROXY [IF EXISTS] name."""
+
+    text: str
+    name: str
+    name_span: Span
+    if_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShowProxies:
+    """SHOW PROXIES, which is DuckDB's where the user has a table called proxies."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreateStored:
     """CREATE [OR REPLACE] VIEW or MACRO whose body names an extension object.
 
@@ -342,6 +384,9 @@ Statement = (
     | DropVideoTable
     | RefreshVideoTable
     | AnalyzeVideo
+    | CreateProxy
+    | DropProxy
+    | ShowProxies
     | CreateStored
     | DropStored
     | Explain

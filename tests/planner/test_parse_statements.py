@@ -288,7 +288,7 @@ def test_macro_parameters() -> None:
 def test_create_proxy_in_parts() -> None:
     sql = (
         'CREATE OR REPLACE PROXY IF NOT EXISTS "Wide" ON street -- what is wide\n'
-        "FOR SUM(xmax - xmin) WHERE class = 'car' WITH (labels = 300, family = kernel, seconds = .5)"
+        "FOR SUM(xmax - xmin) WHERE class = 'car' WITH (labels = 300, family = kernel, seconds=.5)"
     )
     found = read(sql)
     assert isinstance(found, s.CreateProxy)
