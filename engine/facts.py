@@ -8,13 +8,15 @@ import pyarrow as pa
 from foveal.engine.executor import Runtime, named
 from foveal.engine.inference import object_batch
 from foveal.engine.operators.frame_groups import frames_sql
+from foveal.engine.search_facts import search_facts
 from foveal.engine.recall import question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import bindings
 from foveal.errors import FovealError
-from foveal.planner.logical import FrameAggregate, Frames, Logical, Project
+from foveal.planner.logical import FrameAggregate, Frames, GapLimit, Logical, Project, Track
 from foveal.planner.lower import Facts, needs_facts
 from foveal.planner.protocols import FrameFacts
+from foveal.planner.tree import walk
 
 SPREAD_FRAMES = 2000
 """Cached frames looked at to guess how much the per-frame value varies."""
@@ -24,12 +26,17 @@ LEAST_SPREAD_FRAMES = 30
 def gather(plan: Logical, runtime: Runtime) -> Facts:
     """Return the facts that `lower` asks for. Reads indexes and caches; decodes nothing."""
     found: dict[Logical, FrameFacts] = {}
+    for node in walk(plan):
+        if isinstance(node, Track) and node.classes:
+            found[node] = _presence(node, runtime)
     for node in needs_facts(plan):
         if isinstance(node, Frames):
             found[node] = _frames(node, runtime)
     for node in needs_facts(plan):
         if isinstance(node, FrameAggregate):
             found[node] = _aggregate(node, runtime)
+        elif isinstance(node, GapLimit):
+            found[node] = search_facts(node, runtime)
     return found
 
 
@@ -38,6 +45,23 @@ def _frames(node: Frames, runtime: Runtime) -> FrameFacts:
     positions = runtime.positions(node.table, node.conjuncts)
     cached = int(table.processed()[positions].sum()) if len(positions) else 0
     return FrameFacts(len(positions), cached, table.keyframes(positions) if len(positions) else 0)
+
+
+def _presence(node: Track, runtime: Runtime) -> FrameFacts:
+    """Return as `mean` the share of some cached frames in which one of the classes was seen."""
+    table = runtime.tables[node.table]
+    processed = table.processed()
+    cached = np.flatnonzero(processed)
+    if len(cached) < LEAST_SPREAD_FRAMES:
+        return FrameFacts(len(processed), len(cached), 1)
+    wanted = [i for i, name in enumerate(table.info.classes) if name in node.classes]
+    chosen = cached[np.linspace(0, len(cached) - 1, min(SPREAD_FRAMES, len(cached))).astype(int)]
+    seen = 0
+    for i, frames in table.split(np.unique(chosen)):
+        stored = table.storage.detections.read(table.videos[i].content_hash, table.info.key, frames)
+        mine = np.isin(stored.column("class").to_numpy(), wanted)
+        seen += np.unique(stored.column("frame").to_numpy()[mine]).size
+    return FrameFacts(len(processed), len(cached), 1, mean=seen / len(np.unique(chosen)))
 
 
 def _aggregate(node: FrameAggregate, runtime: Runtime) -> FrameFacts:

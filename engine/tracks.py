@@ -43,17 +43,10 @@ def tracker_of(table: LiveTable) -> Tracker:
 
 def clip_of(table: LiveTable, i: int) -> Clip:
     """Return what trackers know of video i. Its rate is that of most of its frames."""
-    from foveal.udfs.tracking import Clip
+    from foveal.udfs.tracking import Clip, frame_rate
 
     index = table.videos[i].index
     return Clip(index.frames, frame_rate(index.ts), float(index.width), float(index.height))
-
-
-def frame_rate(ts: npt.NDArray[np.float64]) -> float:
-    """Return frames per second by the median distance of frames; 10 where it cannot be told."""
-    steps = np.diff(ts)
-    middle = float(np.median(steps)) if steps.size else 0.0
-    return 1.0 / middle if middle > 0 else 10.0
 
 
 def sightings_of(table: LiveTable, i: int, label: int, context: QueryContext) -> Sightings:

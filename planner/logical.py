@@ -83,13 +83,20 @@ class Detect(Logical):
 
 @dataclass(frozen=True, slots=True)
 class Track(Logical):
-    """The child's objects with their track ids; needs every frame of the table."""
+    """The child's objects with their track ids; needs every frame of the table.
+
+    `classes`: rows of these classes that belong to a track are the only ones that the query sees,
+    which few frames may show; empty where it sees others, and `why` says so.
+    """
 
     child: Logical
     table: str
+    classes: tuple[str, ...] = ()
+    why: str = ""
 
     def label(self) -> str:
-        return f"Track {self.table}"
+        seen = f"  only tracks of {', '.join(self.classes)}" if self.classes else ""
+        return f"Track {self.table}{seen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +279,9 @@ class GapLimit(Logical):
 
     The child's last two columns name the row's video and its frame (or its ts, if `unit` is
     seconds); they are dropped. `by_frame`: every row follows from one frame, so that the search may
-    stop early, at the limit or at the budget of `seconds` and detector `calls`.
+    look at frames in any order and stop early, at the limit or at the budget of `seconds` and
+    detector `calls`. `heads`: a frame has a row where every quantity is at least its number; ()
+    where that is not known.
     """
 
     child: Logical
@@ -283,6 +292,7 @@ class GapLimit(Logical):
     by_frame: bool = False
     seconds: float | None = None
     calls: int | None = None
+    heads: tuple[tuple[Quantity, float], ...] = ()
 
     def label(self) -> str:
         return f"GapLimit {self.limit} gap {self.gap:g} {self.unit}"

@@ -256,7 +256,8 @@ class VideoFacts:
     """Facts about one video of a table. Units: frames, seconds, pixels.
 
     `cached`: frames whose detections are stored. `mean_gop`: mean frames between keyframes.
-    `thumbnails`: frames whose thumbnails are kept.
+    `thumbnails`: frames whose thumbnails are kept. `track_hits`: each track of the table's tracker
+    begins with this many frames in a row, so that every so manieth frame shows it.
     """
 
     name: str
@@ -267,6 +268,7 @@ class VideoFacts:
     mean_gop: float
     cached: int
     thumbnails: int = 0
+    track_hits: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class VideoTable:
-    """A video table as the planner sees it."""
+    """A video table as the planner sees it.
+
+    `local_tracks`: a track follows from the frames around it, whichever tracker the table has.
+    """
 
     name: str
     detector: DetectorInfo
@@ -297,6 +302,7 @@ class VideoTable:
     profile: Profile
     tracker: str = "kalman"
     proxies: tuple[ProxyFacts, ...] = ()
+    local_tracks: bool = False
 
     @property
     def frames(self) -> int:
@@ -311,7 +317,9 @@ class FrameFacts:
     `frames` and `cached` (frames with stored detections) are counts; `keyframes` how many
     decoding starts lie among them; `groups` into how many result rows a block cuts them.
     `mean` and `deviation` of the per-frame value come from cached frames, None without any.
-    `recalled`: an answer to just this question, accurate enough, is stored.
+    `recalled`: an answer to just this question, accurate enough, is stored. Of a search:
+    `looked` known frames of which `positives` satisfy its condition (both as independent trials, so
+    fractions), `spaced` rows far enough apart that are known already.
     """
 
     frames: int
@@ -321,6 +329,9 @@ class FrameFacts:
     mean: float | None = None
     deviation: float | None = None
     recalled: bool = False
+    looked: float = 0.0
+    positives: float = 0.0
+    spaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,8 @@ class LiveTable:
 
     def facts(self) -> VideoTable:
         """Return what the planner may know of the table."""
+        from foveal.udfs.tracking import TRACKERS, frame_rate, hits_of
+
         processed, thumbnailed = self.processed(), self.thumbnailed()
         facts: list[VideoFacts] = []
         for i, video in enumerate(self.videos):
@@ -303,6 +305,7 @@ class LiveTable:
                     index.frames / keys,
                     int(processed[self.starts[i] : self.starts[i + 1]].sum()),
                     int(thumbnailed[self.starts[i] : self.starts[i + 1]].sum()),
+                    hits_of(frame_rate(index.ts)),
                 )
             )
         hashes = {v.content_hash: f for v, f in zip(self.videos, facts, strict=True)}
@@ -311,6 +314,7 @@ class LiveTable:
             self.name.lower(), self.info, self.definition.max_count, tuple(facts), profile,
             self.definition.tracker,
             self.storage.proxies.facts(self.name.lower(), self.info.key, [*hashes]),
+            TRACKERS[self.definition.tracker].local,
         )  # fmt: skip
 
     def measure(self, cancel: CancelCheck) -> None:

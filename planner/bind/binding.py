@@ -17,6 +17,7 @@ from foveal.planner.bind.references import (
     identifier_span,
     used_columns,
 )
+from foveal.planner.bind.wanted import wanted_tracks
 from foveal.planner.bind.with_clause import carried_with, inside
 from foveal.planner.logical import (
     RELATION_COLUMNS,
@@ -53,8 +54,8 @@ class Binding:
         self.selects = self._pair_selects()
         self.predicates = Predicates(query, self.selects, self.render, snapshot.user_functions)
         self.approximate: dict[int, Span] = {}
-        self.selections: list[tuple[float | None, float | None, float]] = []
         self.writers: dict[int, tuple[BlockText, str]] = {}
+        self.selections: list[tuple[float | None, float | None, float]] = []
         self.notices: list[str] = []
         self.budget: tuple[float | None, int | None] = (None, None)
 
@@ -110,7 +111,8 @@ class Binding:
         node: Logical = Frames(ref.table)
         if ref.relation != "frames":
             node = Detect(node, ref.table)
-            node = Track(node, ref.table)
+            wanted = wanted_tracks(ref, self.predicates.readers(ref), self.snapshot.parameters)
+            node = Track(node, ref.table, *wanted)
         if ref.relation == "tracks":
             node = Tracks(node, ref.table)
         conjuncts = frames or self.predicates.pushable(ref)

@@ -16,6 +16,7 @@ from foveal.planner.logical import (
 )
 from foveal.planner.lower.choice import exact
 from foveal.planner.lower.context import Lowering
+from foveal.planner.lower.tracks import tracking
 from foveal.planner.physical import (
     Alternative,
     FrameScan,
@@ -54,10 +55,12 @@ def _scan(
             return ObjectScan(
                 table, (*pushed, *conjuncts), columns, False, _choices(frames, lowering)
             )
-        case Track(Detect(Frames() as frames, table), _):
-            return ObjectScan(table, conjuncts, columns, True, _choices(frames, lowering))
-        case Tracks(Track(Detect(Frames() as frames, table), _), _):
-            return TrackScan(table, columns, _choices(frames, lowering))
+        case Track(Detect(Frames(), table), _):
+            ways, sparse = tracking(at, lowering)
+            return ObjectScan(table, conjuncts, columns, True, ways, sparse)
+        case Tracks(Track(Detect(Frames(), table), _) as track, _):
+            ways, sparse = tracking(track, lowering)
+            return TrackScan(table, columns, ways, sparse)
         case _:
             raise InternalError("no scan for " + type(at).__name__)
 

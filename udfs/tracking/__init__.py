@@ -11,7 +11,15 @@ import numpy.typing as npt
 from foveal.udfs.detectors.boxes import Floats
 from foveal.udfs.tracking import kalman, linked
 from foveal.udfs.tracking.kalman import hits_of
-from foveal.udfs.tracking.sightings import Clip, Fetch, Ids, Rows, Sightings, Tracked
+from foveal.udfs.tracking.sightings import (
+    Clip,
+    Fetch,
+    Ids,
+    Rows,
+    Sightings,
+    Tracked,
+    frame_rate,
+)
 
 PLACES = 10_000
 """A track's id is its first row's frame times this, plus the row's place in the frame, plus 1."""
@@ -97,6 +105,7 @@ __all__ = [
     "Tracked",
     "Tracker",
     "fetch_from",
+    "frame_rate",
     "hits_of",
     "track",
     "trackids",

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from foveal.udfs.detectors.boxes import Floats, from_centres, ious
 from foveal.udfs.tracking.sightings import Clip, Ids, Sightings, Tracked, look_beside, on_grid
@@ -306,6 +305,8 @@ def _assigned(overlap: Floats, tracks: Ids, found: Ids) -> tuple[Ids, Ids]:
     """Return the pairs of `tracks` and `found` with the greatest sum of overlaps above the gate."""
     if tracks.size == 0 or found.size == 0:
         return tracks[:0], found[:0]
+    from scipy.optimize import linear_sum_assignment
+
     part = overlap[np.ix_(tracks, found)]
     part = np.where(part >= GATE, part, 0.0)
     rows, columns = linear_sum_assignment(part, maximize=True)

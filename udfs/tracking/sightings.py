@@ -26,6 +26,13 @@ class Clip:
     height: float
 
 
+def frame_rate(ts: npt.NDArray[np.float64]) -> float:
+    """Return frames per second by the median distance of `ts`; 10 where it cannot be told."""
+    steps = np.diff(ts)
+    middle = float(np.median(steps)) if steps.size else 0.0
+    return 1.0 / middle if middle > 0 else 10.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Detections of one class, sorted by frame.
