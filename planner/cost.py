@@ -6,8 +6,9 @@ import math
 
 from foveal.planner.protocols import FrameFacts, Profile
 
-KEYFRAME = 3.0
-"""Decoding a keyframe, in mean frames: 2 to 4 in H.264 clips of 0.3 megapixels."""
+KEYFRAME = 5.0
+"""A keyframe's thumbnail, in thumbnails of a straight read: 4 to 6 in three clips of 0.2 to 0.4
+megapixels (H.264 and MPEG-4)."""
 
 
 def decode_sample(count: float, facts: FrameFacts, profile: Profile) -> float:

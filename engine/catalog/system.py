@@ -20,8 +20,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("table_name", _TEXT), ("video", _TEXT), ("path", _TEXT), ("frames", _INT),
             ("seconds", _REAL), ("fps", _REAL), ("width", _INT), ("height", _INT),
             ("codec", _TEXT), ("keyframes", _INT), ("frames_cached", _INT),
-            ("seconds_skipped", _REAL), ("detector", _TEXT), ("max_count", _INT),
-            ("content_hash", _TEXT),
+            ("thumbnails", _INT), ("seconds_skipped", _REAL), ("detector", _TEXT),
+            ("max_count", _INT), ("content_hash", _TEXT),
         ]
     ),
     "detectors": pa.schema(
@@ -108,6 +108,7 @@ class SystemCatalog:
                         "codec": index.codec,
                         "keyframes": int(index.is_key.sum()),
                         "frames_cached": fact.cached,
+                        "thumbnails": fact.thumbnails,
                         "seconds_skipped": float(sum(b - a for a, b in index.skipped)),
                         "detector": live.info.name,
                         "max_count": live.definition.max_count,

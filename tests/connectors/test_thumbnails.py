@@ -229,6 +229,27 @@ def test_a_killed_decoder_is_an_error(clip_of: ClipOf, monkeypatch: pytest.Monke
     assert sums(look(video, [100])[0]) == straight
 
 
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    "name", ["vtest.avi", "one-by-one-person-detection.mp4", "bangkok_half_res.mp4"]
+)
+def test_real_clips(name: str, asset: Callable[[str], Path]) -> None:
+    video = VideoFile(asset(f"video/{name}"), name, isolate=True)
+    count = video.index.frames
+    straight, _ = look(video, list(range(count)))
+    spread: list[int] = np.linspace(0, count - 1, 12).astype(int).tolist()
+    keys: list[int] = np.flatnonzero(video.index.is_key).tolist()
+    for wanted in (spread, keys, [count // 2]):
+        np.testing.assert_array_equal(look(video, wanted)[0], straight[wanted])
+    # What is left out of the deblocking shows nowhere by more than a level or two.
+    for number, rgb in _frames(video, spread):
+        luma = rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        height, width = (side // 8 * 8 for side in luma.shape)
+        blocks = luma[:height, :width].reshape(8, height // 8, 8, width // 8).mean((1, 3))
+        small = straight[number].reshape(8, 12, 8, 12).mean((1, 3))
+        assert np.abs(small - blocks).mean() < 3
+
+
 def _frames(video: VideoFile, frames: list[int]) -> list[tuple[int, Pictures]]:
     counters = DecodeCounters()
     return list(video.read(np.array(frames, np.int64), counters=counters, cancel=nothing))

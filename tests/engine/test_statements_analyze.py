@@ -40,6 +40,8 @@ def test_everything_is_done_once(open_toy: OpenToy, tmp_path: Path) -> None:
     assert session.report.seconds["decode"] > 0
     assert "added 190 thumbnails and the detections of 190 frames" in notices(session)
     assert "goes on" not in notices(session)
+    listed = session.execute("SELECT thumbnails, frames_cached FROM foveal.videos ORDER BY video")
+    assert listed.fetchmany(5) == [(90, 90), (60, 60), (40, 40)]
     again = rows(session, "analyze video Street")
     assert [row[3] + row[5] for row in again] == [0, 0, 0]
     assert session.report.frames_decoded == 0
