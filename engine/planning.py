@@ -175,6 +175,10 @@ class Planning:
         calls = (following.text == "(" for following in query.tokens[1:])
         if not any(c and t.name for t, c in zip(query.tokens, calls, strict=False)):
             return frozenset()
+        return self.users_functions()
+
+    def users_functions(self) -> frozenset[str]:
+        """Return the folded names of the user's own functions and macros."""
         if self._functions is None:
             rows = self._substrate.rows(
                 "SELECT function_name FROM duckdb_functions() WHERE NOT internal"

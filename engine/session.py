@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from foveal.engine.intervals import carried_result
 from foveal.engine.pictures import FramePicture, Place, pictures
 from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
+from foveal.engine.proxy_statements import ProxyStatements
 from foveal.engine.result import Column, Result
 from foveal.engine.substrate import Parameters, Substrate, bindings, place_by_name
 from foveal.engine.tables import LiveTables
@@ -29,9 +30,11 @@ from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.split import split
 from foveal.planner.parse.statement import (
     AnalyzeVideo,
+    CreateProxy,
     CreateStored,
     CreateVideoTable,
     Deallocate,
+    DropProxy,
     DropStored,
     DropVideoTable,
     Execute,
@@ -41,6 +44,7 @@ from foveal.planner.parse.statement import (
     Query,
     RefreshVideoTable,
     SetSetting,
+    ShowProxies,
     ShowSetting,
 )
 from foveal.planner.physical import ExactSelection, SqlFragment
@@ -95,6 +99,13 @@ class Session:
         self._planning = Planning(self._substrate, self._definitions, self._tables, self._runtime)
         self._ddl = Ddl(
             self._substrate, self._definitions, self._tables, self._planning, self._settings
+        )
+        self._proxies = ProxyStatements(
+            self._substrate,
+            self._definitions,
+            self._tables,
+            self._runtime,
+            self._planning.users_functions,
         )
         self._pixels = PixelFunctions(self._substrate)
         self._past: list[PastQuery] = []
@@ -184,6 +195,29 @@ class Session:
             self._refresh()
             return catalog_words(self._substrate, self._definitions)
 
+    def pictures(
+        self,
+        places: Sequence[Place],
+        tables: Sequence[str],
+        *,
+        width: int,
+        progress: ProgressCallback | None = None,
+    ) -> list[FramePicture]:
+        """Return the frames that rows name, no wider than `width`, with their stored objects.
+
+        `tables` are the folded names of the video tables to look in, all of them when there is
+        none. See `engine.pictures.pictures`, also for what it raises.
+        """
+        with self._lock:
+            self._settle()
+            self._refresh()
+            context = self._context = QueryContext(dict(self._settings), progress)
+            known = [self._tables.table(n) for n in tables if n in self._definitions.videos]
+            try:
+                return pictures(places, known or [*self._tables.every().values()], width, context)
+            finally:
+                self._context = None
+
     # --- one statement -----------------------------------------------------------------------
 
     def _run(self, sql: str, parameters: Parameters, context: QueryContext) -> Result:
@@ -205,6 +239,15 @@ class Session:
             case AnalyzeVideo():
                 added = self._ddl.analyze_video(statement, context)
                 return _kept("ANALYZE VIDEO", context.report, added)
+            case CreateProxy():
+                tag = self._proxies.create(statement, context)
+            case DropProxy():
+                tag = self._proxies.drop(statement, context)
+            case ShowProxies():
+                shown = self._proxies.show()
+                if shown is None:
+                    return self._plain(sql, parameters, context)
+                return _kept("SHOW", context.report, shown)
             case CreateStored():
                 tag = self._ddl.create_stored(statement, context)
             case DropStored():
@@ -363,6 +406,7 @@ class Session:
         picks = chosen(planned.physical)
         report = context.report
         report.plan = explain_text(planned.physical)
+        report.video_tables = tuple(planned.tables)
         report.plan_kind = ", ".join(dict.fromkeys(a.name for a in picks)) or "exact"
         report.estimated_seconds = {
             "decode": sum(a.decode for a in picks),

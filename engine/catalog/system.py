@@ -1,4 +1,4 @@
-"""foveal's own catalogs, `foveal.NAME`: videos, detectors, settings, functions, queries."""
+"""foveal's own catalogs, `foveal.NAME`: videos, detectors, proxies, settings, queries and more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from foveal.engine.catalog.proxies import PROXIES, proxy_rows
 from foveal.engine.catalog.videos import LiveTable
 from foveal.reports import QueryReport
 from foveal.settings import SETTINGS, Value
@@ -33,6 +34,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("key", _TEXT),
         ]
     ),
+    "proxies": PROXIES,
     "settings": pa.schema(
         [("name", _TEXT), ("value", _TEXT), ("default_value", _TEXT), ("meaning", _TEXT)]
     ),
@@ -83,6 +85,7 @@ class SystemCatalog:
         makers: Mapping[str, Callable[[], list[dict[str, object]]]] = {
             "videos": self._videos,
             "detectors": self._detectors,
+            "proxies": lambda: proxy_rows(self._tables()),
             "settings": self._setting_rows,
             "functions": self._functions,
             "queries": self._queries,

@@ -9,8 +9,8 @@ from sqlglot import exp
 from foveal.errors import DataError, Span, did_you_mean
 from foveal.planner.bind.references import Reference, enclosing_select
 from foveal.planner.bind.source import has_joins
-from foveal.planner.parse.statement import Query
-from foveal.planner.protocols import Snapshot
+from foveal.planner.parse.statement import Query, Token
+from foveal.planner.protocols import DetectorInfo, Snapshot
 
 
 def check_classes(
@@ -33,15 +33,33 @@ def check_classes(
         return
     for select, alias in readers:
         qualifiers = {alias.lower()} if has_joins(select) else {alias.lower(), ""}
-        for value in _compared(select, qualifiers):
-            if value.name not in detector.classes:
-                raise DataError(
-                    f'detector "{detector.name}" of "{ref.table}" has no class "{value.name}"',
-                    sqlstate="22023",
-                    span=_place(query, value.name),
-                    hint=did_you_mean(value.name, detector.classes)
-                    or "foveal.detectors lists every detector's classes",
-                )
+        refuse_unknown(select, qualifiers, detector, ref.table, query.tokens)
+
+
+def refuse_unknown(
+    select: exp.Select,
+    qualifiers: set[str],
+    detector: DetectorInfo,
+    table: str,
+    tokens: Iterable[Token],
+) -> None:
+    """Refuse a comparison of the SELECT's `class` with a name that the detector does not have.
+
+    `qualifiers`: the names, "" among them, that may stand before the column. `tokens`: the
+    statement's, to find the place.
+
+    Raises:
+        DataError: 22023.
+    """
+    for value in _compared(select, qualifiers):
+        if detector.classes and value.name not in detector.classes:
+            raise DataError(
+                f'detector "{detector.name}" of "{table}" has no class "{value.name}"',
+                sqlstate="22023",
+                span=_place(tokens, value.name),
+                hint=did_you_mean(value.name, detector.classes)
+                or "foveal.detectors lists every detector's classes",
+            )
 
 
 def _compared(select: exp.Select, qualifiers: set[str]) -> list[exp.Literal]:
@@ -62,8 +80,8 @@ def _compared(select: exp.Select, qualifiers: set[str]) -> list[exp.Literal]:
     return found
 
 
-def _place(query: Query, value: str) -> Span | None:
-    for token in query.tokens:
+def _place(tokens: Iterable[Token], value: str) -> Span | None:
+    for token in tokens:
         if token.kind == "string" and token.text[1:-1].replace("''", "'") == value:
             return Span(token.start, token.end)
     return None
