@@ -46,7 +46,7 @@ class QueryReport:
 
     `seconds` has the keys decode, detect, train, proxy, compile, estimate, total.
     `intervals` has a row per result row and approximate column: the group's keys, column,
-    estimate, low, high, samples, target_met.
+    estimate, low, high, samples, target_met. `video_tables`: folded names of those it names.
     """
 
     sql: str = ""
@@ -66,4 +66,5 @@ class QueryReport:
     estimated_calls: int = 0
     estimated_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     intervals: pa.Table | None = None
+    video_tables: tuple[str, ...] = ()
     notices: list[Notice] = field(default_factory=list[Notice])

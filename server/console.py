@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     from foveal import errors
 
     try:
-        stop_on_error, given = _assignments(options.set)
+        stop_on_error, given = assignments(options.set)
     except errors.Error as error:
         print(errors.render(error), file=sys.stderr)
         return Status.FAILED
@@ -160,8 +160,13 @@ def _run_all(shell: Shell, options: argparse.Namespace) -> Status:
     return status
 
 
-def _assignments(pairs: Sequence[str]) -> tuple[bool, dict[str, Value]]:
-    """Split -v arguments into ON_ERROR_STOP and checked foveal settings."""
+def assignments(pairs: Sequence[str]) -> tuple[bool, dict[str, Value]]:
+    """Split -v arguments into ON_ERROR_STOP and checked foveal settings.
+
+    Raises:
+        ProgrammingError: 42601, an argument is no assignment; 42704, there is no such setting.
+        DataError: 22023, a value does not fit.
+    """
     from foveal import errors, settings
 
     stop = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,11 +29,15 @@ _ORDINARY = """
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """How a command is written, what it does, and the function that does it."""
+    """How a command is written, what it does, and the function that does it.
+
+    `raw`: it takes the rest of its line as it stands, for quotes in SQL are not a shell's.
+    """
 
     usage: str
     summary: str
     run: Callable[[Shell, list[str]], bool]
+    raw: bool = False
 
 
 def run_meta_command(shell: Shell, command: MetaCommand) -> bool:
@@ -48,6 +53,8 @@ def run_meta_command(shell: Shell, command: MetaCommand) -> bool:
         raise errors.ProgrammingError(
             f'invalid command "\\{command.name}"', hint=near or "\\? lists the commands"
         )
+    if known.raw:
+        return known.run(shell, [command.arguments])
     try:
         arguments = shlex.split(command.arguments)
     except ValueError as error:
@@ -147,6 +154,21 @@ def assign(shell: Shell, name: str, value: str) -> None:
     shell.connection.execute(f"SET foveal.{setting.name} = '{text}'").close()
 
 
+def _show(shell: Shell, arguments: list[str]) -> bool:
+    from foveal.server.show.command import show
+    from foveal.server.show.render import DEFAULT_FILE, check_file
+
+    words = re.match(r"(?:-o\s+(?:'([^']*)'|(\S+))(?:\s+|\Z))?(.*)", arguments[0], re.DOTALL)
+    assert words is not None  # every part may be missing
+    quoted, bare, sql = words.groups()
+    sql = sql.rstrip().rstrip(";") or shell.last_statement
+    if not sql:
+        raise _usage("show")
+    file = check_file(quoted or bare or DEFAULT_FILE)
+    show(shell.connection, sql, file, line=shell.progress_line)
+    return True
+
+
 def _quit(shell: Shell, arguments: list[str]) -> bool:
     raise Quit
 
@@ -167,6 +189,12 @@ META_COMMANDS: Mapping[str, Meta] = {
     "o": Meta("\\o [FILE]", "send rows to a file, or back here", _output),
     "q": Meta("\\q", "leave", _quit),
     "set": Meta("\\set [NAME VALUE]", "show settings, or set one (also ON_ERROR_STOP)", _set),
+    "show": Meta(
+        "\\show [-o FILE] [QUERY]",
+        "write what a query (or the last one) finds as a picture or a page",
+        _show,
+        raw=True,
+    ),
     "timing": Meta("\\timing [on|off]", "show how long each statement takes", _timing),
     "x": Meta("\\x [on|off]", "a line per column instead of a line per row", _expanded),
     "?": Meta("\\?", "this list", _help),

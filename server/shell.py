@@ -47,9 +47,15 @@ class Shell:
         self.expanded = False
         self.interrupted = False
         self.statements_run = 0
+        self.last_statement = ""
         self._file: IO[bytes] | None = None
         self._line = ProgressLine(sys.stderr) if progress and sys.stderr.isatty() else None
         connection.progress = self._line
+
+    @property
+    def progress_line(self) -> ProgressLine | None:
+        """The progress line, where there is one."""
+        return self._line
 
     # --- where things go -------------------------------------------------------------------
 
@@ -147,6 +153,7 @@ class Shell:
     def _run_statement(self, sql: str) -> bool:
         started = time.perf_counter()
         self.statements_run += 1
+        self.last_statement = sql
         with self.connection.cursor() as cursor:
             try:
                 cursor.execute(sql)

@@ -23,9 +23,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "top": ("bottom", *ROOMS),
 }
 
-# What one file may import beyond its room: the demonstration renders its scene and finds clips.
+# What one file may import beyond its room: the demonstration renders its scene and finds clips;
+# what is shown is drawn with the canvas, behind whose fence OpenCV stays.
 BESIDES: dict[str, tuple[str, ...]] = {
     "server/demo.py": ("connectors.video.scene", "connectors.assets"),
+    **{
+        f"server/show/{file}.py": ("connectors.video.drawing",)
+        for file in ("page", "render", "sheet", "shots", "terminal")
+    },
 }
 
 # A third-party module and the only files and folders that may import it.
