@@ -16,6 +16,10 @@ POLL = 0.05
 """Seconds between two looks at the cancel flag while waiting."""
 
 
+class TimeIsUp(Exception):
+    """`QueryContext.deadline` has passed: whoever set it answers with what there is."""
+
+
 @dataclass(slots=True)
 class QueryContext:
     """The statement's own state. One per statement; shared by the threads that work for it.
@@ -24,6 +28,7 @@ class QueryContext:
     makes of it. `answers_when_cancelled`: a sampling aggregate is at work, which ends by itself
     with its interval; DuckDB must not be interrupted under it. `answer`: estimate, low and high of
     the running answer, where there is just one. `seconds_limit`, `calls_limit`: see `limit`.
+    `deadline`: the `elapsed` at which a search gives the rows that it has, None for no limit.
     """
 
     settings: Mapping[str, Value]
@@ -38,6 +43,7 @@ class QueryContext:
     answers_when_cancelled: bool = False
     seconds_limit: float | None = None
     calls_limit: int | None = None
+    deadline: float | None = None
     answer: tuple[float | None, float | None, float | None] = (None, None, None)
     detect_seconds: float = 0.0
     estimate_seconds: float = 0.0
@@ -49,10 +55,12 @@ class QueryContext:
         """Raise when the statement is to end.
 
         Raises:
-            QueryCanceled: 57014.
+            QueryCanceled: 57014. TimeIsUp: the deadline has passed.
         """
         if self.cancelled.is_set() or self.stopped.is_set():
             raise QueryCanceled("the statement was cancelled")
+        if self.deadline is not None and self.elapsed > self.deadline:
+            raise TimeIsUp
 
     def limit(self, seconds: float | None, calls: int | None) -> None:
         """Let the statement spend so much from now on, where it has no interval to answer with."""

@@ -8,9 +8,9 @@ import pyarrow as pa
 from foveal.engine.executor import Runtime, named
 from foveal.engine.inference import object_batch
 from foveal.engine.operators.frame_groups import frames_sql
-from foveal.engine.search_facts import search_facts
 from foveal.engine.recall import question, recall
 from foveal.engine.relations import OBJECTS
+from foveal.engine.search_facts import search_facts
 from foveal.engine.substrate import bindings
 from foveal.errors import FovealError
 from foveal.planner.logical import FrameAggregate, Frames, GapLimit, Logical, Project, Track

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,20 +49,61 @@ def ensure(table: LiveTable, positions: Positions, context: QueryContext) -> Non
         done = _detect_video(table, i, frames, context, done, total)
 
 
+def stretches(
+    table: LiveTable,
+    positions: Positions,
+    context: QueryContext,
+    *,
+    size: int,
+    wanted: Callable[[int], bool],
+) -> Generator[Positions]:
+    """Detect frames (sorted positions, none of them stored) in one pass over each video.
+
+    Yields every `size` of them, or what is left, once they are stored: whoever has seen enough
+    closes the generator. A frame whose position is not `wanted` any more when its turn comes is
+    passed over.
+
+    Raises:
+        QueryCanceled: 57014. OperationalError: 58030, a video fails.
+    """
+    for i, frames in table.split(positions):
+        start = int(table.starts[i])
+        found = _detections(table, i, frames, context, size, lambda n, at=start: wanted(at + n))
+        with closing(found):
+            for numbers in found:
+                yield np.array(numbers, np.int64) + start
+
+
 def _detect_video(
     table: LiveTable, i: int, frames: Positions, context: QueryContext, done: int, total: int
 ) -> int:
+    for numbers in _detections(table, i, frames, context):
+        done += len(numbers)
+        context.advance("detect", done, total)
+    return done
+
+
+def _detections(
+    table: LiveTable,
+    i: int,
+    frames: Positions,
+    context: QueryContext,
+    size: int | None = None,
+    wanted: Callable[[int], bool] | None = None,
+) -> Generator[list[int]]:
+    """Yield the numbers of detected frames: a batch of the detector's at a time.
+
+    With `size`, that many at a time, and made durable before they are yielded.
+    """
     video = table.videos[i]
     counters = DecodeCounters()
     pending = _Pending(table, video.content_hash)
     batch: list[tuple[int, Image]] = []
-    size = int(context.settings["batch_frames"])
+    most = int(context.settings["batch_frames"])
     spent, calls = 0.0, 0
 
-    def flush() -> None:
-        nonlocal spent, calls, done
-        if not batch:
-            return
+    def flush() -> list[int]:
+        nonlocal spent, calls
         context.check()
         context.check_budget(len(batch))
         begin = time.perf_counter()
@@ -70,18 +113,31 @@ def _detect_video(
         calls += len(batch)
         context.detect_seconds += took
         context.report.detector_calls += len(batch)
-        pending.add([number for number, _ in batch], found)
-        done += len(batch)
+        numbers = [number for number, _ in batch]
+        pending.add(numbers, found)
         batch.clear()
-        context.advance("detect", done, total)
+        return numbers
 
     try:
         _ = table.detector  # loading it is no part of its speed
+        told: list[int] = []
         for number, picture in video.read(frames, counters=counters, cancel=context.check):
+            if wanted is not None and not wanted(number):
+                continue
             batch.append((number, picture))
-            if len(batch) >= size:
-                flush()
-        flush()
+            if len(batch) < most and (size is None or len(told) + len(batch) < size):
+                continue
+            told += flush()
+            if size is None or len(told) >= size:
+                if size is not None:
+                    pending.keep()
+                yield told
+                told = []
+        if batch:
+            told += flush()
+        if told:
+            pending.keep()
+            yield told
     finally:
         pending.keep()
         context.counters.frames_decoded += counters.frames_decoded
@@ -90,7 +146,6 @@ def _detect_video(
         profiles = table.storage.profiles
         profiles.decoded(video.content_hash, table.video_facts(i), counters)
         profiles.detected(table.info.key, calls, spent)
-    return done
 
 
 class _Pending:

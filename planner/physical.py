@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveal.planner.logical import Aggregate, Conjunct, Key, Source, Tolerance
+from foveal.planner.protocols import Quantity
+from foveal.planner.search.belief import UNKNOWN, Belief
+from foveal.planner.search.forecast import Prices
 from foveal.planner.tree import Node
 
 
@@ -168,8 +171,38 @@ class SampleAggregate(AggregatePlan):
 
 
 @dataclass(frozen=True, slots=True)
+class SampleTracks(AggregatePlan):
+    """The number of distinct tracks of `classes`, estimated from tracks seen in sampled frames.
+
+    `least`: fewest frames of its group that a track is seen in.
+    """
+
+    classes: tuple[str, ...]
+    least: int
+    max_count: int
+    guarantee: str
+    seed: int
+
+    @property
+    def method(self) -> str:
+        """How the estimate is made."""
+        return "tracks"
+
+    def label(self) -> str:
+        return (
+            f"{AggregatePlan.label(self)}  {self.tolerance.words()}  guarantee {self.guarantee}"
+            f"  max_count {self.max_count}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class GapLimitRows(Physical):
-    """The first rows of a fragment that lie far enough apart within their video."""
+    """Rows of a fragment that lie far enough apart within their video.
+
+    Where rows follow from single frames (`by_frame`) the search begins with `method`, may change
+    over to any of `methods`, and stops when there are enough. `heads`: see `logical.GapLimit`.
+    `belief` and `prices` are what the plan was chosen under; None where nothing is to be weighed.
+    """
 
     child: SqlFragment
     limit: int
@@ -180,9 +213,15 @@ class GapLimitRows(Physical):
     seconds: float | None
     calls: int | None
     alternatives: tuple[Alternative, ...] = ()
+    heads: tuple[tuple[Quantity, float], ...] = ()
+    method: str = "search"
+    methods: tuple[str, ...] = ("search",)
+    belief: Belief = UNKNOWN
+    prices: Prices | None = None
+    seed: int = 0
 
     def label(self) -> str:
-        how = "  stops early" if self.by_frame else ""
+        how = f"  by {self.method}, stops early" if self.by_frame else ""
         return f"GapLimitRows {self.limit} gap {self.gap:g} {self.unit}{how}"
 
 

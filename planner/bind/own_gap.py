@@ -8,21 +8,21 @@ from sqlglot import exp
 
 from foveal.errors import NotSupportedError, ProgrammingError, Span
 from foveal.planner.bind.binding import Binding
+from foveal.planner.bind.frame_heads import heads_of
 from foveal.planner.bind.references import Reference
-from foveal.planner.bind.source import UNNAMED_ROWS, decided_by_frame, follow
+from foveal.planner.bind.source import UNNAMED_ROWS, Base, decided_by_frame, follow
 from foveal.planner.logical import RELATION_COLUMNS, Fragment, GapLimit, Input, Project
 from foveal.planner.parse.statement import Block
 from foveal.planner.text import Edit, apply, quote
 
 
-def _spaced(binding: Binding, select: exp.Select | None) -> tuple[Reference | None, str]:
+def _spaced(
+    binding: Binding, select: exp.Select | None, base: Base | None
+) -> tuple[Reference | None, str]:
     """Return the video relation whose frames GAP spaces, and the name that qualifies it."""
-    if select is None:
-        return None, ""
-    base = follow(select, binding.query, binding.refs, binding.predicates.of)
     if base is not None:
         return base.ref, base.alias
-    refs = [r for r in binding.refs if r.select is select]
+    refs = [r for r in binding.refs if select is not None and r.select is select]
     return (refs[0], refs[0].alias) if len(refs) == 1 else (None, "")
 
 
@@ -39,7 +39,12 @@ def bind_gap(binding: Binding, index: int, block: Block) -> None:
         raise ProgrammingError(
             "GAP needs LIMIT before it", span=gap.span, hint="write LIMIT n GAP m"
         )
-    ref, alias = _spaced(binding, select)
+    base = (
+        follow(select, binding.query, binding.refs, binding.predicates.of)
+        if select is not None
+        else None
+    )
+    ref, alias = _spaced(binding, select, base)
     if select is None or ref is None or ref.relation == "tracks" or block.in_set:
         raise NotSupportedError(
             "GAP needs a block over one video table or its frames",
@@ -85,10 +90,12 @@ def bind_gap(binding: Binding, index: int, block: Block) -> None:
     by_frame = len(child_inputs) == 1 and decided_by_frame(block, select, ref, videos)
     if clauses.budget is not None and not by_frame:
         binding.limit_statement(block)
+    heads = heads_of(binding, select, base) if by_frame and base is not None else ()
     name = binding.fresh_name()
     node = GapLimit(
-        child, limit, offset, distance, gap.unit, by_frame, tolerance.seconds, tolerance.calls
-    )
+        child, limit, offset, distance, gap.unit, by_frame, tolerance.seconds, tolerance.calls,
+        heads,
+    )  # fmt: skip
     binding.inputs.append((block.span, Input(name, node)))
     binding.edits.append(Edit(block.span, f"SELECT * FROM {name}"))
 
