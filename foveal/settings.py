@@ -74,8 +74,8 @@ _ROWS = (
     Setting(
         "guarantee",
         "finite",
-        "guarantee of ERROR, FNR and FPR: exact, finite or asymptotic",
-        choices=("exact", "finite", "asymptotic"),
+        "guarantee of ERROR, FNR and FPR: exact, finite, asymptotic or none",
+        choices=("exact", "finite", "asymptotic", "none"),
     ),
     Setting(
         "group_guarantee",

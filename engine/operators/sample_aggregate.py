@@ -19,6 +19,7 @@ from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import ensure, objects_at
 from foveal.engine.operators.frame_groups import FrameGroups, frame_groups
+from foveal.engine.operators.proxy_look import ProxyLook, rewrite
 from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import ArrowStream
@@ -34,7 +35,7 @@ from foveal.planner.estimators import (
     SamplingRun,
 )
 from foveal.planner.logical import Aggregate
-from foveal.planner.physical import SampleAggregate
+from foveal.planner.physical import SampleAggregate, SampleTracks
 from foveal.planner.protocols import VideoTable
 
 Values = npt.NDArray[np.float64]
@@ -43,7 +44,7 @@ Values = npt.NDArray[np.float64]
 def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     """Return a row per group: keys, then estimates as DOUBLE."""
     if runtime.describe_only:
-        return _empty(node, runtime)
+        return empty_answer(node, runtime)
     context = runtime.context
     inputs = runtime.materialised(node.inputs)
     groups = frame_groups(runtime, node.frames, node.prefix, node.source, node.keys, inputs)
@@ -52,7 +53,9 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     if node.method == "recalled":
         kept = recall(asked, node.tolerance, table)
         if kept is not None:
-            return _answer(node, runtime, kept, groups)
+            return answer(node, runtime, kept, groups)
+    if node.method == "rewrite":
+        return answer(node, runtime, rewrite(node, runtime, table, groups), groups)
     facts = table.facts()
     observe = _Observer(node, runtime, table, inputs)
     known = (
@@ -68,21 +71,29 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
         seed=node.seed,
         costs=costs_of(table, facts, detects=observe.detects),
         joint=context.settings["group_guarantee"] == "joint",
-        temporal=node.method == "temporal",
+        temporal=node.method != "sampling",
     )
+    look = ProxyLook(node, runtime, table, groups.positions)
     context.report.frames_total = len(groups.positions)
     context.report.frames_cached = int(known.sum())
     context.answers_when_cancelled = True
     try:
-        _sample(node, runtime, run, observe)
+        look.begin(run)
+        _sample(node, runtime, run, observe, look)
     finally:
         context.answers_when_cancelled = False
     intervals = run.intervals()
     keep(asked, node.tolerance, table, intervals)
-    return _answer(node, runtime, intervals, groups)
+    return answer(node, runtime, intervals, groups)
 
 
-def _sample(node: SampleAggregate, runtime: Runtime, run: SamplingRun, observe: _Observer) -> None:
+def _sample(
+    node: SampleAggregate,
+    runtime: Runtime,
+    run: SamplingRun,
+    observe: _Observer,
+    look: ProxyLook,
+) -> None:
     """Observe batch after batch until the run is finished or its time is up."""
     context, tolerance = runtime.context, node.tolerance
     begun = time.perf_counter()
@@ -113,6 +124,7 @@ def _sample(node: SampleAggregate, runtime: Runtime, run: SamplingRun, observe: 
         run.add(batch, values)
         context.estimate_seconds += time.perf_counter() - tick
         _tell(runtime, run)
+        look.consider(run)
 
 
 def _tell(runtime: Runtime, run: SamplingRun) -> None:
@@ -288,7 +300,8 @@ def costs_of(table: LiveTable, facts: VideoTable, *, detects: bool) -> Costs:
     return Costs(detect=profile.detect_frame if detects else 1e-5, decode=decode_or_free)
 
 
-def _empty(node: SampleAggregate, runtime: Runtime) -> pa.Table:
+def empty_answer(node: SampleAggregate | SampleTracks, runtime: Runtime) -> pa.Table:
+    """Return the result's columns without meaning, for a statement that is only described."""
     index = OBJECTS.empty_table()
     keys = "".join(f"({k.text}) AS {k.column}, " for k in node.keys)
     name = runtime.fresh_name()
@@ -300,8 +313,8 @@ def _empty(node: SampleAggregate, runtime: Runtime) -> pa.Table:
     )
 
 
-def _answer(
-    node: SampleAggregate, runtime: Runtime, intervals: list[Interval], groups: FrameGroups
+def answer(
+    node: SampleAggregate | SampleTracks, runtime: Runtime, intervals: list[Interval], groups: FrameGroups
 ) -> pa.Table:
     """Return the result rows, and write the intervals on the report."""
     context, report = runtime.context, runtime.context.report
@@ -332,7 +345,8 @@ def _answer(
     if len(intervals) == 1:
         only = intervals[0]
         report.estimate, report.low, report.high = only.estimate, only.low, only.high
-    if node.tolerance.epsilon is not None and not all(i.target_met for i in intervals):
+    promised = node.tolerance.epsilon is not None and node.method != "rewrite"
+    if promised and not all(i.target_met for i in intervals):
         context.notice(
             "the error asked for was not reached: the interval says what was", severity="WARNING"
         )

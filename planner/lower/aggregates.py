@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from dataclasses import replace
 
 from foveal.planner import cost
 from foveal.planner.bind.block_text import SAMPLED_KINDS
@@ -19,6 +20,7 @@ from foveal.planner.logical import (
 )
 from foveal.planner.lower.choice import exact, explained
 from foveal.planner.lower.context import PRIOR_DEVIATION, Lowering
+from foveal.planner.lower.proxied import Look, looks
 from foveal.planner.physical import (
     Alternative,
     ExactAggregate,
@@ -28,7 +30,9 @@ from foveal.planner.physical import (
     SampleAggregate,
 )
 from foveal.planner.protocols import FrameFacts, Profile, VideoTable
-from foveal.settings import Value
+
+REWRITE_LABELS = 200
+"""Frames labelled for a proxy that answers by itself."""
 
 
 def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
@@ -46,10 +50,13 @@ def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
     if why_not:
         alternatives += [
             Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why_not)
-            for name in ("sampling", "temporal")
+            for name in ("sampling", "temporal", "proxy", "learn")
         ]
     else:
-        alternatives += _sampled(lowering, node, table, frames, guarantee, settings)
+        look, learnt = looks(node, table, frames)
+        alternatives += _sampled(lowering, node, table, frames, guarantee, look, learnt)
+        if guarantee == "none":
+            alternatives.append(_rewritten(node, frames, table, look, learnt))
         if lowering.facts[node].recalled and scan.calls:
             kept = Alternative("recalled", 0, 0.0, 0.0, 0.0, guarantee, why="answered before")
             alternatives.insert(0, kept)
@@ -66,7 +73,8 @@ def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
     if best.name in ("exact", "cached"):
         return ExactAggregate(*shared)
     seed = int(settings["seed"])
-    return SampleAggregate(*shared, table.max_count, guarantee, best.name, seed)
+    learns = any(a.name == "learn" and a.applies for a in alternatives)
+    return SampleAggregate(*shared, table.max_count, best.guarantee, best.name, seed, learns)
 
 
 def _why_no_sample(node: FrameAggregate, guarantee: str) -> str:
@@ -96,7 +104,8 @@ def _sampled(
     table: VideoTable,
     frames: FrameFacts,
     guarantee: str,
-    settings: Mapping[str, Value],
+    look: Look,
+    learnt: Look,
 ) -> list[Alternative]:
     """Return the sampling plans; the aggregate that needs most frames sets their cost.
 
@@ -106,18 +115,25 @@ def _sampled(
     tolerance, group = node.tolerance, lowering.facts[node]
     groups = max(group.groups, 1)
     size = max(frames.frames // groups, 1)
-    joint = settings["group_guarantee"] == "joint"
+    joint = lowering.settings["group_guarantee"] == "joint"
+    guarantee = "asymptotic" if guarantee == "none" else guarantee
     delta = (1 - tolerance.confidence) / len(node.aggregates) / (groups if joint else 1)
     wanted = [_mean_wanted(a, node, table, group, size) for a in node.aggregates]
     found: list[Alternative] = []
-    for name in ("sampling", "temporal"):
+    temporal = Forecast(float(frames.frames), 1.0)
+    for name, through in (
+        ("sampling", Look()), ("temporal", Look()), ("proxy", look), ("learn", learnt)
+    ):  # fmt: skip
+        if through.why_not:
+            found.append(_refused(name, through.why_not))
+            continue
         costs = [
             forecast(
                 population=size,
                 known=frames.cached // groups,
                 upper=upper,
                 epsilon=epsilon,
-                deviation=deviation,
+                deviation=deviation * math.sqrt(1 - through.r2),
                 delta=delta,
                 guarantee=guarantee,
                 temporal=name == "temporal",
@@ -125,8 +141,47 @@ def _sampled(
             for upper, epsilon, deviation in wanted
         ]
         dearest = max(costs, key=lambda c: c.calls)
-        found.append(_priced(name, dearest, groups, frames, table, guarantee, tolerance))
+        if name in ("proxy", "learn"):
+            # Time predicts as well; both together are taken to be worth the better one.
+            dearest = min(dearest, temporal, key=lambda c: c.calls)
+        else:
+            temporal = dearest
+        priced = _priced(name, dearest, groups, frames, table, guarantee, tolerance)
+        found.append(_with_look(priced, through))
     return found
+
+
+def _refused(name: str, why: str) -> Alternative:
+    return Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why)
+
+
+def _with_look(priced: Alternative, look: Look) -> Alternative:
+    if not look.r2:
+        return priced
+    known = "explains" if look.stored else "is taken to explain"
+    why = f"{priced.why}; the proxy {known} {look.r2:.0%} of the variance"
+    return replace(
+        priced, decode=priced.decode + look.decode, train=priced.train + look.train, why=why
+    )
+
+
+def _rewritten(
+    node: FrameAggregate, frames: FrameFacts, table: VideoTable, look: Look, learnt: Look
+) -> Alternative:
+    """Return the plan that answers from a proxy alone: BlazeIt's query rewriting.
+
+    How well a proxy did elsewhere says nothing certain of this video: there is no guarantee.
+    """
+    if not look.why_not:
+        alone = "the proxy alone"
+        return Alternative("rewrite", 0, look.decode, 0.0, look.train, "none", why=alone)
+    if any(a.quantity is None for a in node.aggregates):
+        return _refused("rewrite", look.why_not)
+    calls = max(min(REWRITE_LABELS, frames.frames) - frames.cached, 0)
+    decode = cost.decode_sample(calls, frames, table.profile) + learnt.decode
+    detect = cost.detect(calls, table.profile)
+    alone = "labels interpolated in time" if learnt.why_not else "a proxy alone"
+    return Alternative("rewrite", calls, decode, detect, learnt.train, "none", why=alone)
 
 
 def _mean_wanted(
