@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from foveal import types
@@ -81,18 +80,18 @@ def read_chart(
     """Return the chart of rows: the first column across, every other column of numbers up.
 
     A column of text cuts the rows into a line for each of its values. `intervals` are those of the
-    statement's report; a point has a band where one of them is its own.
+    statement's report, by the number of the row and the name of the column.
     """
     calendar = description[0][1] == types.DATETIME
-    kept = [row for row in rows if row[0] is not None]
-    kept.sort(key=lambda row: _place(row[0]))
+    kept = [(number, row) for number, row in enumerate(rows) if row[0] is not None]
+    kept.sort(key=lambda pair: _place(pair[1][0]))
     ups = _number_columns(description)
     texts = [
         i for i, (_, code, *_) in enumerate(description) if i and i not in ups and code == "VARCHAR"
     ]
-    held = _Intervals(intervals)
+    known = _intervals(intervals)
     lines: dict[str, list[tuple[Point, Bounds | None]]] = {}
-    for row in kept:
+    for number, row in kept:
         group = " ".join(str(row[i]) for i in texts)
         for i in ups:
             value = row[i]
@@ -101,7 +100,7 @@ def read_chart(
             own = description[i][0] if len(ups) > 1 or not texts else ""
             name = " ".join(part for part in (group, own) if part)
             point = (_place(row[0]), float(value))
-            lines.setdefault(name, []).append((point, held.of(row[0], float(value))))
+            lines.setdefault(name, []).append((point, known.get((number, description[i][0]))))
     y_name = description[ups[0]][0] if len(ups) == 1 else ""
     series = tuple(
         Series(name, tuple(p for p, _ in pairs), tuple(b for _, b in pairs))
@@ -110,26 +109,16 @@ def read_chart(
     return Chart(description[0][0], y_name, series, calendar)
 
 
-class _Intervals:
-    """Finds the interval that belongs to a value: by its key and its estimate."""
-
-    def __init__(self, table: pa.Table | None) -> None:
-        self._known: dict[tuple[object, float], Bounds] = {}
-        if table is None or table.num_rows == 0:
-            return
-        key = table.column_names[0] if table.column_names[0] != "column" else None
-        for row in cast("list[Mapping[str, Any]]", table.to_pylist()):
-            if row["low"] is None or row["high"] is None:
-                continue
-            ends = (float(row["low"]), float(row["high"]))
-            self._known[None if key is None else _key(row[key]), float(row["estimate"])] = ends
-
-    def of(self, key: object, value: float) -> Bounds | None:
-        return self._known.get((_key(key), value), self._known.get((None, value)))
-
-
-def _key(value: object) -> object:
-    return float(value) if isinstance(value, int | float | Decimal) else value
+def _intervals(table: pa.Table | None) -> dict[tuple[int, str], Bounds]:
+    """Return the ends of each interval by its row's number and its column's name."""
+    if table is None:
+        return {}
+    rows = cast("list[Mapping[str, Any]]", table.to_pylist())
+    return {
+        (int(row["row"]), str(row["column"])): (float(row["low"]), float(row["high"]))
+        for row in rows
+        if row["low"] is not None and row["high"] is not None
+    }
 
 
 def _number_columns(description: Sequence[Description]) -> list[int]:

@@ -153,9 +153,6 @@ def _chart(cursor: Cursor) -> View:
             sqlstate="02000",
             hint="there is nothing to show; does the query find anything?",
         )
-    if intervals is not None and not chart.banded:
-        remark = "the intervals belong to other values than the drawn ones and are not shown"
-        heading = Heading(heading.sql, heading.answer, (*heading.remarks, remark))
     return View(heading, (), chart, notices)
 
 
