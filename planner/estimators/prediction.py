@@ -26,6 +26,8 @@ WORTH = 0.95
 """With a new prediction, less than this part of the samples must be forecast."""
 ODD = 20
 """Values other than the commonest that must have been seen before the first prediction."""
+ODD_SCORES = 2
+"""The same for a prediction from scores alone, which has one coefficient and no shape to choose."""
 NOISE = 2.0
 """A first prediction's variance is taken to be NOISE / sqrt(observed frames) larger than it looks:
 the best of many fits looks better than it is."""
@@ -134,19 +136,19 @@ class FramePrediction:
                 continue
             if not with_scores and not (self._temporal and estimator.samples >= FIRST_FIT):
                 continue
-            model, keep = self._fit(random, with_scores=with_scores)
+            keep = self._usable(with_scores=with_scores)
+            told = self._values[keep][random[keep]]
+            fresh = self._current is None or with_scores > (self._current.coefficient > 0)
+            odd = told.shape[0] - _commonest(told)
+            if fresh and odd < (ODD_SCORES if with_scores else ODD):
+                continue  # hardly anything has happened yet that could be predicted
+            temporal = self._temporal and odd >= ODD
+            model = self._fit(keep, random[keep], with_scores=with_scores, temporal=temporal)
             if model is None:
                 continue
-            told = self._values[keep][random[keep]]
-            noise = 1.0
-            if self._current is None or with_scores > (self._current.coefficient > 0):
-                if told.shape[0] - _commonest(told) < ODD:
-                    continue  # hardly anything has happened yet that could be predicted
-                noise += NOISE / math.sqrt(told.shape[0])
-            if (
-                estimator.outlook(estimator.doubt(noise * model.variance, told.shape[0]), 0, 0)
-                > least
-            ):
+            noise = 1 + NOISE / math.sqrt(told.shape[0]) if fresh else 1.0
+            doubted = estimator.doubt(noise * model.variance, told.shape[0])
+            if estimator.outlook(doubted, 0, 0) > least:
                 continue
             found = self._cut(estimator, model, self._predict(model, keep), told, noise)
             if found[0] <= least:
@@ -183,23 +185,23 @@ class FramePrediction:
         after, proposal = best
         return after, replace(proposal, predicted=np.minimum(predicted, proposal.highest))
 
-    def _fit(self, random: Mask, *, with_scores: bool) -> tuple[TemporalFit | None, Frames]:
-        """Return the fit, and which observed frames it was made from, in time order."""
+    def _usable(self, *, with_scores: bool) -> Frames:
+        """Return which observed frames to fit to, in time order."""
         keep = np.argsort(self._frames, kind="stable")
-        scores = None
-        if with_scores and self._scores is not None:
-            keep = keep[self._honest[keep]]
-            scores = self._scores[keep]
-        model = fit(
+        return keep[self._honest[keep]] if with_scores else keep
+
+    def _fit(
+        self, keep: Frames, random: Mask, *, with_scores: bool, temporal: bool
+    ) -> TemporalFit | None:
+        return fit(
             self._frames[keep],
             self._values[keep],
             self._breaks,
-            random[keep],
+            random,
             integer=self._integer,
-            scores=scores,
-            temporal=self._temporal,
+            scores=self._scores[keep] if with_scores and self._scores is not None else None,
+            temporal=temporal,
         )
-        return model, keep
 
     def _predict(self, model: TemporalFit, keep: Frames) -> Values:
         scored = self._scores is not None and model.coefficient > 0
@@ -217,4 +219,6 @@ class FramePrediction:
 
 def _commonest(values: Values) -> int:
     """Return how often the commonest value occurs."""
+    if not values.shape[0]:
+        return 0
     return int(np.unique(values, return_counts=True)[1].max())
