@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from foveal.connectors.video.ring import SLOTS
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.context import QueryContext
 from foveal.engine.relations import (
@@ -121,7 +122,10 @@ def _detections(
     try:
         _ = table.detector  # loading it is no part of its speed
         told: list[int] = []
-        for number, picture in video.read(frames, counters=counters, cancel=context.check):
+        # The next batch is decoded in the child while the detector works on this one.
+        ahead = max(SLOTS, most) if size is None else SLOTS
+        pictures = video.read(frames, counters=counters, cancel=context.check, ahead=ahead)
+        for number, picture in pictures:
             if wanted is not None and not wanted(number):
                 continue
             batch.append((number, picture))

@@ -19,7 +19,7 @@ import numpy as np
 
 from foveal.connectors.video import packets
 from foveal.connectors.video.faults import UndecodableFrame, file_version
-from foveal.connectors.video.ring import Ring, slots_for
+from foveal.connectors.video.ring import SLOTS, Ring, slots_for
 from foveal.connectors.video.thumbnails import BATCH, BYTES
 from foveal.errors import CLASSES_BY_STATE, FovealError, OperationalError
 from foveal.planner.protocols import THUMBNAIL
@@ -152,10 +152,16 @@ class Child:
         *,
         counters: DecodeCounters,
         cancel: CancelCheck,
+        ahead: int = SLOTS,
     ) -> Iterator[tuple[int, Image]]:
-        """Yield (frame number, picture) as `reader.read_frames` does, decoded in the child."""
+        """Yield (frame number, picture) as `reader.read_frames` does, decoded in the child.
+
+        The child decodes up to `ahead` pictures before they are wanted.
+        """
         size, shape = index.picture_bytes, (index.height, index.width, 3)
-        decoded = self._decoded("read", size, path, index, frames, counters=counters, cancel=cancel)
+        decoded = self._decoded(
+            "read", size, path, index, frames, counters=counters, cancel=cancel, ahead=ahead
+        )
         for message in decoded:
             yield message["frame"], self._taken(message["slot"] * size, shape)
 
@@ -196,13 +202,14 @@ class Child:
         *,
         counters: DecodeCounters,
         cancel: CancelCheck,
+        ahead: int = SLOTS,
     ) -> Iterator[Message]:
         """Yield the child's word on each slot that it filled; the caller takes the slot's content.
 
         Raises:
             OperationalError: 58030, what the child could not read, or its crash.
         """
-        slots = slots_for(slot_bytes)
+        slots = slots_for(slot_bytes, ahead)
         place, before = 0, (0, 0, 0.0)
         ended = False
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from foveal.connectors.video import packets
 from foveal.connectors.video.child import Child
+from foveal.connectors.video.ring import SLOTS
 
 if TYPE_CHECKING:
     from foveal.planner.protocols import CancelCheck, DecodeCounters, Frames, Image
@@ -109,11 +110,13 @@ def read_frames(
     *,
     counters: DecodeCounters,
     cancel: CancelCheck,
+    ahead: int = SLOTS,
 ) -> Iterator[tuple[int, Image]]:
     """Yield (frame number, picture uint8 RGB [H, W, 3]), decoded ahead in a child process.
 
-    `counters.seconds` is the time that the child spent decoding, part of it while the caller
-    worked. `cancel` is polled every `POLL` seconds while waiting.
+    The child runs up to `ahead` pictures ahead, memory permitting. `counters.seconds` is the time
+    that it spent decoding, part of it while the caller worked. `cancel` is polled every `POLL`
+    seconds while waiting.
 
     Raises:
         OperationalError: 58030, the file cannot be read, a frame cannot be decoded, or the decoder
@@ -121,7 +124,7 @@ def read_frames(
     """
     child = POOL.take(index)
     try:
-        yield from child.read(path, index, frames, counters=counters, cancel=cancel)
+        yield from child.read(path, index, frames, counters=counters, cancel=cancel, ahead=ahead)
     finally:
         POOL.give(child)
 

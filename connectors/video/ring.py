@@ -20,12 +20,12 @@ BYTES = 192 * 2**20
 """The ring's bound; a single picture may exceed it."""
 
 SLOTS = 8
-"""Pictures that a decoder may be ahead of its reader, memory permitting."""
+"""Pictures that a decoder may be ahead of its reader unless more are asked for."""
 
 
-def slots_for(picture_bytes: int) -> int:
-    """Return how many pictures of this size the ring holds: 2 to 8, within its bound."""
-    return max(2, min(SLOTS, BYTES // max(picture_bytes, 1)))
+def slots_for(picture_bytes: int, ahead: int = SLOTS) -> int:
+    """Return how many pictures of this size the ring holds: 2 to `ahead`, within its bound."""
+    return max(2, min(ahead, BYTES // max(picture_bytes, 1)))
 
 
 class Ring:

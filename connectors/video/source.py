@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from foveal.connectors.video import remembered
 from foveal.connectors.video.faults import UndecodableFrame, file_version, unreadable
 from foveal.connectors.video.packets import PacketIndex
+from foveal.connectors.video.ring import SLOTS
 from foveal.errors import OperationalError
 
 if TYPE_CHECKING:
@@ -113,11 +114,17 @@ class VideoFile:
         return build_index(self._path, full=full, beat=cancel)
 
     def read(
-        self, frames: Frames, *, counters: DecodeCounters, cancel: CancelCheck
+        self,
+        frames: Frames,
+        *,
+        counters: DecodeCounters,
+        cancel: CancelCheck,
+        ahead: int = SLOTS,
     ) -> Iterator[tuple[int, Image]]:
         """Yield (frame number, picture uint8 RGB [H, W, 3]) for the wanted frames, ascending.
 
-        `frames` is sorted and unique. The pictures are the caller's own.
+        `frames` is sorted and unique. The pictures are the caller's own. A child process decodes
+        up to `ahead` of them while the caller works: who works on many at once gives as many.
 
         Raises:
             OperationalError: 58030, the file cannot be read, a frame cannot be decoded, the file
@@ -130,7 +137,7 @@ class VideoFile:
                 from foveal.connectors.video import isolated
 
                 yield from isolated.read_frames(
-                    self._path, index, frames, counters=counters, cancel=cancel
+                    self._path, index, frames, counters=counters, cancel=cancel, ahead=ahead
                 )
             else:
                 from foveal.connectors.video.reader import read_frames

@@ -1,6 +1,7 @@
 """What every source of frames must do: one suite, run on each way of reading each connector."""
 
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -18,7 +19,8 @@ from foveal.connectors import CONNECTORS
 from foveal.connectors.video import isolated
 from foveal.connectors.video.crops import crops, decode_image, encode_png
 from foveal.connectors.video.profile import profile
-from foveal.connectors.video.ring import SLOTS
+from foveal.connectors.video.ring import SLOTS, slots_for
+from foveal.connectors.video.source import VideoFile
 from foveal.errors import OperationalError, QueryCanceled
 from foveal.planner.protocols import DecodeCounters, Video
 
@@ -273,6 +275,27 @@ def test_children_are_reused_and_run_ahead_only_by_the_ring(
     again = isolated.POOL.take()
     isolated.POOL.give(again)
     assert again is child
+
+
+def test_who_works_on_many_at_once_has_as_many_decoded_ahead(clip_of: ClipOf) -> None:
+    video = VideoFile(clip_of("quick"), "quick", isolate=True)
+    counters = DecodeCounters()
+    pictures = video.read(np.arange(300), counters=counters, cancel=nothing, ahead=3 * SLOTS)
+    next(pictures)
+    time.sleep(0.3)
+    got = [number for number, _ in itertools.islice(pictures, 3 * SLOTS)]
+    assert got == list(range(1, 3 * SLOTS + 1))
+    assert counters.frames_decoded <= 2 * 3 * SLOTS + 8
+    rest = [number for number, _ in pictures]
+    assert rest == list(range(3 * SLOTS + 1, 300))
+
+
+@pytest.mark.parametrize(
+    ("picture", "ahead", "slots"),
+    [(1000, 8, 8), (1000, 64, 64), (6 * 2**20, 64, 32), (300 * 2**20, 8, 2), (1000, 1, 2)],
+)
+def test_the_ring_is_bounded(picture: int, ahead: int, slots: int) -> None:
+    assert slots_for(picture, ahead) == slots
 
 
 def test_a_worker_leaves_when_its_parent_does(clip_of: ClipOf) -> None:

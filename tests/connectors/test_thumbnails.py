@@ -208,7 +208,7 @@ def test_a_killed_decoder_is_an_error(clip_of: ClipOf, monkeypatch: pytest.Monke
     video = VideoFile(clip_of("quick"), "quick", isolate=True)
     straight = sums(look(video, [100])[0])
 
-    def two_slots(_: int) -> int:
+    def two_slots(_: int, __: int) -> int:
         return 2
 
     monkeypatch.setattr("foveal.connectors.video.child.slots_for", two_slots)
