@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from foveal.planner.estimators.cells import forecast_end, normal_quantile
+from foveal.planner.estimators.deadline import PRIOR_COUNT, SIDES
 
 LIKE = 60.0
 """Frames over which counts are assumed to stay alike, when predicting frames from neighbours.
@@ -40,8 +41,13 @@ def forecast(
     guarantee: str = "finite",
     temporal: bool = False,
     mean: float | None = None,
+    r2: float = 0.0,
+    r2_time: float = 0.0,
 ) -> Forecast:
     """Return the expected cost of one mean over `population` frames.
+
+    What a proxy's scores cost to get is not in it: stored ones are free, and the price of
+    thumbnails and training is the caller's to add.
 
     Args:
         population: frames of the group.
@@ -53,6 +59,10 @@ def forecast(
         guarantee: exact, finite or asymptotic.
         temporal: frames are predicted from their neighbours in time.
         mean: guess of the mean.
+        r2: share of the variance that a proxy's scores explain, on frames it did not learn from;
+            0 without a proxy.
+        r2_time: share that the known frames explain of the others, as their neighbours in time.
+            With a proxy as well the better of the two counts, for both tell much the same.
     """
     left = max(population - known, 0)
     if not left:
@@ -61,19 +71,52 @@ def forecast(
         return Forecast(float(left), 1.0)
     aim = epsilon * population / left
     variance = min(deviation, upper / 2) ** 2
-    least = 0.0
+    level = min(PRIOR_MEAN if mean is None else mean, upper / 2)
     if guarantee == "asymptotic":
-        bulk = (1.15 * normal_quantile(delta / 2) / aim) ** 2 * variance
-        end = max(bulk, upper / aim, 30.0)
+        bulk = (1.15 * normal_quantile(delta / 2) / aim) ** 2 * variance * (1 - r2)
+        calls = _drawn(max(bulk, upper / aim, 30.0), left)
     else:
-        level = min(PRIOR_MEAN if mean is None else mean, upper / 2)
-        end = forecast_end(variance, upper - level, aim, delta)
-        least = forecast_end(0.0, upper - level, aim, delta)
-    calls = end / (1 + end / left)
-    if temporal and guarantee == "finite":
-        # Each observed frame makes its neighbours' residuals smaller: with likeness c = LIKE / N
-        # the n-th sample is worth 1 + 2 c n plain ones, and n + c n^2 = calls.
-        likeness = LIKE / left
-        fewer = (math.sqrt(1 + 4 * likeness * calls) - 1) / (2 * likeness)
-        calls = min(max(fewer, least / (1 + least / left)), calls)
+        calls = _drawn(forecast_end(variance, upper - level, aim, delta), left)
+        ways = [(r2, False)]
+        if temporal:
+            ways.append((r2_time, True))
+        for share, through_time in ways:
+            if share > 0 or through_time:
+                calls = min(calls, _predicted(variance, share, level, upper, aim, delta, left,
+                                              calls if through_time else None))  # fmt: skip
     return Forecast(float(min(math.ceil(calls), left)), 2.0 if calls < 0.5 * left else 1.0)
+
+
+def _drawn(end: float, left: int) -> float:
+    """Return the draws without replacement that are worth `end` of an endless population."""
+    return end / (1 + end / left)
+
+
+def _predicted(
+    variance: float,
+    share: float,
+    level: float,
+    upper: float,
+    aim: float,
+    delta: float,
+    left: int,
+    plain: float | None,
+) -> float:
+    """Return the draws needed once `share` of the variance is predicted.
+
+    `plain`: those without predictions, where the draws themselves will predict each other.
+    """
+    # Predictions are cut about so high; see `FramePrediction` for why.
+    reach = SIDES * (upper + min(level + 2 * math.sqrt(share * variance), upper))
+    least = forecast_end(0.0, reach, aim, delta)
+    # The bets do not trust a small variance at once.
+    doubt = PRIOR_COUNT * upper * upper / 4 / (PRIOR_COUNT + least)
+    calls = _drawn(forecast_end((1 - share) * variance + doubt, reach, aim, delta), left)
+    if plain is None:
+        return calls
+    # Each observed frame makes its neighbours' residuals smaller: with likeness c = LIKE / N
+    # the n-th sample is worth 1 + 2 c n plain ones, and n + c n^2 = calls.
+    likeness = LIKE / left
+    calls = min(plain, calls)
+    fewer = (math.sqrt(1 + 4 * likeness * calls) - 1) / (2 * likeness)
+    return min(max(fewer, _drawn(least, left)), calls)
