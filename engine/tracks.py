@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int64]
 
+VIDEO_IDS = 10**13
+"""Track ids of a table's videos lie this far apart, so that they are unique within the table."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackedRows:
@@ -86,7 +89,8 @@ def sparse_tracks(
         label = table.info.classes.index(name)
         found = tracker.follow(sightings_of(table, i, label, context))
         labels = np.full(found.frame.size, label, np.int64)
-        parts.append(TrackedRows(found.frame, found.place, labels, trackids(found)))
+        ids = trackids(found) + i * VIDEO_IDS
+        parts.append(TrackedRows(found.frame, found.place, labels, ids))
 
     def column(name: str) -> Ids:
         return np.concatenate([np.zeros(0, np.int64), *(getattr(p, name) for p in parts)])
@@ -111,7 +115,7 @@ def all_tracks(table: LiveTable, i: int, context: QueryContext) -> tuple[pa.Tabl
     key = f"{video.content_hash}-{table.info.key}-{name}{tracker_of(table).version}"
     kept = table.storage.artifacts.get("tracks", key)
     if kept is not None and kept.num_rows == stored.num_rows:
-        return stored, kept.column("trackid").to_numpy()
+        return stored, _in_table(kept.column("trackid").to_numpy(), i)
     ids = track(
         name,
         clip_of(table, i),
@@ -121,7 +125,12 @@ def all_tracks(table: LiveTable, i: int, context: QueryContext) -> tuple[pa.Tabl
         stored.column("class").to_numpy(),
     )
     table.storage.artifacts.put("tracks", key, pa.table({"trackid": pa.array(ids, pa.int64())}))
-    return stored, ids
+    return stored, _in_table(ids, i)
+
+
+def _in_table(ids: Ids, i: int) -> Ids:
+    """Return video i's ids as its table's; 0 stays 0."""
+    return np.where(ids > 0, ids + i * VIDEO_IDS, 0)
 
 
 def rows_of(

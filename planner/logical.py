@@ -86,13 +86,15 @@ class Track(Logical):
     """The child's objects with their track ids; needs every frame of the table.
 
     `classes`: rows of these classes that belong to a track are the only ones that the query sees,
-    which few frames may show; empty where it sees others, and `why` says so.
+    which few frames may show; empty where it sees others, and `why` says so. `whole`: it sees all
+    of a track's rows in the frames that it asks for.
     """
 
     child: Logical
     table: str
     classes: tuple[str, ...] = ()
     why: str = ""
+    whole: bool = False
 
     def label(self) -> str:
         seen = f"  only tracks of {', '.join(self.classes)}" if self.classes else ""
@@ -156,8 +158,9 @@ class Key:
 class Aggregate:
     """One aggregate call of a block.
 
-    `kind`: fcount, count_star, count, sum, avg or other. `call` is the SQL to compute it over the
-    relation's rows (FCOUNT as count). `argument` is the text between the parentheses.
+    `kind`: fcount, count_star, count, sum, avg, count_tracks (distinct ones) or other. `call` is
+    the SQL to compute it over the relation's rows (FCOUNT as count). `argument` is the text
+    between the parentheses.
     `filter` the text of its FILTER clause with the keyword. `column`: its column in the result.
     `quantity`: what a proxy may learn of it, frame by frame; None where none can.
     """

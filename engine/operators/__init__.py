@@ -12,6 +12,7 @@ from foveal.engine.operators.frame_scan import frame_scan
 from foveal.engine.operators.gap_limit_rows import gap_limit_rows
 from foveal.engine.operators.object_scan import object_scan
 from foveal.engine.operators.sample_aggregate import sample_aggregate
+from foveal.engine.operators.sample_tracks import sample_tracks
 from foveal.engine.operators.sql_fragment import sql_fragment
 from foveal.engine.operators.system_scan import system_scan
 from foveal.engine.operators.track_scan import track_scan
@@ -24,6 +25,7 @@ from foveal.planner.physical import (
     ObjectScan,
     Physical,
     SampleAggregate,
+    SampleTracks,
     SqlFragment,
     SystemScan,
     TrackScan,
@@ -37,6 +39,7 @@ OPERATORS: Mapping[type[Physical], Callable[[Any, Runtime], ArrowStream]] = {
     SqlFragment: sql_fragment,
     ExactAggregate: exact_aggregate,
     SampleAggregate: sample_aggregate,
+    SampleTracks: sample_tracks,
     GapLimitRows: gap_limit_rows,
     ExactSelection: exact_selection,
 }

@@ -64,7 +64,7 @@ def _item(aggregate: Aggregate, *, approximate: bool) -> str:
     if aggregate.kind == "fcount":
         # An integer over zero frames is NULL in DuckDB: no frame, no average.
         return f"coalesce({column}, 0)::DOUBLE / nullif(__f.__n, 0) AS {aggregate.column}"
-    if aggregate.kind in ("count", "count_star"):
+    if aggregate.kind in ("count", "count_star", "count_tracks"):
         column = f"coalesce({column}, 0)"
     if approximate and aggregate.kind != "other":
         column = f"({column})::DOUBLE"  # the type must not depend on the plan that was chosen

@@ -195,6 +195,8 @@ class BlockText:
         elif name in ("count", "sum", "avg", "mean") and plain:
             kind = "avg" if name == "mean" else name
             call = f"{kind}({argument}) {filter_text}".strip()
+        elif name == "count" and not filter_text and self._names_tracks(inside):
+            kind, call = "count_tracks", self.render(span)
         else:
             kind, call = "other", self.render(span)
         known = self._calls.get(kind + "\0" + call)
@@ -206,6 +208,13 @@ class BlockText:
             self.aggregates.append(known)
         self.edits.append(Edit(span, known.column))
         return end + 1
+
+    def _names_tracks(self, inside: list[str]) -> bool:
+        """Whether an argument is DISTINCT trackid."""
+        if inside[:1] != ["distinct"]:
+            return False
+        name = [word for word in inside[1:] if word not in ("(", ")")]
+        return name in (["trackid"], [self.base.alias.lower(), ".", "trackid"])
 
     # --- keys --------------------------------------------------------------------------------
 

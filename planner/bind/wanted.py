@@ -11,7 +11,8 @@ from sqlglot import exp
 
 from foveal.planner.bind.predicates import flatten_and
 from foveal.planner.bind.references import Reference, enclosing_select
-from foveal.planner.bind.source import has_joins
+from foveal.planner.bind.source import has_joins, relation_columns
+from foveal.planner.logical import FRAME_LEVEL
 
 Readers = Iterable[tuple[exp.Select, str]]
 
@@ -21,16 +22,20 @@ UNTRACKED = "rows that belong to no track count as well: add trackid IS NOT NULL
 
 def wanted_tracks(
     ref: Reference, readers: Readers, parameters: Mapping[str, object]
-) -> tuple[tuple[str, ...], str]:
-    """Return the classes whose tracks alone are seen, or none and why.
+) -> tuple[tuple[str, ...], str, bool]:
+    """Return the classes whose tracks alone are seen, or none and why; and whether they are whole.
+
+    Whole: no condition looks at objects but for their class, so that a track is seen with all its
+    rows in the frames that are looked at.
 
     `readers`: the SELECTs that read the relation's rows, from the inside out, with the name that
     they know them by: what the WHERE of any of them refuses is never seen.
     """
     if ref.node.args.get("sample") or ref.node.args.get("pivots"):
-        return (), "a sample is taken of the rows as they are"
+        return (), "a sample is taken of the rows as they are", False
     classes: frozenset[str] | None = None
     tracked = ref.relation == "tracks"
+    whole = True
     last: tuple[exp.Select, str] | None = None
     for select, alias in readers:
         last = (select, alias)
@@ -41,11 +46,14 @@ def wanted_tracks(
             if found is not None:
                 classes = found if classes is None else classes & found
             tracked = tracked or _refuses_null(node, names)
+            read = relation_columns(node, alias, ref.relation)
+            of_frames = bool(read) and read <= FRAME_LEVEL
+            whole = whole and (found is not None or of_frames or _is_tracked(node, names))
     if classes is None:
-        return (), NO_CLASS
+        return (), NO_CLASS, False
     if not tracked and (last is None or not counts_tracks(*last)):
-        return (), UNTRACKED
-    return tuple(sorted(classes)), ""
+        return (), UNTRACKED, False
+    return tuple(sorted(classes)), "", whole
 
 
 def counts_tracks(select: exp.Select, alias: str) -> bool:
@@ -124,13 +132,20 @@ def _refuses_null(node: exp.Expr, qualifiers: set[str]) -> bool:
     """Whether a condition is never true of a row whose trackid is NULL."""
     if isinstance(node, exp.Paren):
         return _refuses_null(node.this, qualifiers)
-    if isinstance(node, exp.Not):
-        inside = node.this
-        return isinstance(inside, exp.Is) and _is_null(inside, qualifiers)
+    if _is_tracked(node, qualifiers):
+        return True
     if isinstance(node, exp.EQ | exp.NEQ | exp.LT | exp.LTE | exp.GT | exp.GTE):
         return any(_is(side, "trackid", qualifiers) for side in (node.left, node.right))
     return isinstance(node, exp.In | exp.Between) and _is(node.this, "trackid", qualifiers)
 
 
-def _is_null(node: exp.Is, qualifiers: set[str]) -> bool:
-    return _is(node.this, "trackid", qualifiers) and isinstance(node.expression, exp.Null)
+def _is_tracked(node: exp.Expr, qualifiers: set[str]) -> bool:
+    """Whether a condition is trackid IS NOT NULL."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    inside = node.this if isinstance(node, exp.Not) else None
+    return (
+        isinstance(inside, exp.Is)
+        and _is(inside.this, "trackid", qualifiers)
+        and isinstance(inside.expression, exp.Null)
+    )

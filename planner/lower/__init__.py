@@ -18,8 +18,8 @@ from foveal.planner.logical import (
     Selection,
     SystemTable,
 )
-from foveal.planner.lower.aggregates import lower_aggregate
 from foveal.planner.lower.context import Facts, Lowering, needs_facts
+from foveal.planner.lower.distinct import lower_frames
 from foveal.planner.lower.scans import lower_fragment, lower_scan, lower_system
 from foveal.planner.lower.search import lower_search
 from foveal.planner.lower.selection import lower_selection
@@ -30,7 +30,7 @@ LOWERED: Mapping[type[Logical], Callable[[Any, Lowering], Physical]] = {
     Fragment: lower_fragment,
     Project: lower_scan,
     SystemTable: lower_system,
-    FrameAggregate: lower_aggregate,
+    FrameAggregate: lower_frames,
     GapLimit: lower_search,
     Selection: lower_selection,
 }

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.udfs.tracking import TRACKERS, Clip, Rows, Sightings, fetch_from, hits_of, trackids
+from foveal.udfs.tracking.contributions import Contributions
 from foveal.udfs.tracking.kalman import Run
 from foveal.udfs.tracking.linked import Links, NotLookedAt
 from foveal.udfs.tracking.sightings import Tracked
@@ -130,3 +131,24 @@ def test_one_short_visit_costs_little_more(name: str, most: float) -> None:
     sightings = Sightings(Clip(1000, 25.0, 320.0, 320.0), fetch_from(rows))
     assert len(grouped(TRACKERS[name].follow(sightings))) == 1
     assert sightings.known.sum() <= most
+
+
+@settings(deadline=None, max_examples=30)
+@given(**WORLDS)
+def test_what_frames_contribute_adds_up_to_the_tracks(
+    seed: int, rate: float, density: float, flicker: float, clutter: float
+) -> None:
+    clip = Clip(300, rate, 320.0, 320.0)
+    rows = world(seed, clip.frames, density, flicker, clutter)
+    whole = dense("linked", clip, rows)
+    groups = np.arange(clip.frames) // 150
+    every = Contributions(Sightings(clip, fetch_from(rows)), groups)(np.arange(clip.frames))
+    for g in (0, 1):
+        tracks = sum(any(t // 150 == g for t, _ in members) for members in whole.values())
+        assert every[groups == g].sum() == pytest.approx(tracks)
+    few = Sightings(clip, fetch_from(rows))
+    chosen = np.sort(np.random.default_rng(seed).choice(clip.frames, 4, replace=False))
+    assert Contributions(few, groups)(chosen) == pytest.approx(every[chosen])
+    # Tracks span less than the video: neither is all of it looked at.
+    if density <= 0.5 and rate == 5.0 and not clutter:
+        assert few.known.sum() < clip.frames
