@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,9 +29,10 @@ from foveal.errors import OperationalError
 from foveal.planner.protocols import ProxyFacts, Quantity
 
 if TYPE_CHECKING:
-    from foveal.udfs.models.proxies import Fitted
+    from foveal.udfs.models.proxies import Fitted, Keeper
 
 Doubles = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 
 MOST_LABELS = 2000
 """Labels that a model learns from at most: exact kernel methods cost their number cubed."""
@@ -60,7 +61,7 @@ class ProxyScores:
 
 def stored(table: LiveTable) -> tuple[ProxyFacts, ...]:
     """Return the models that the table has, by name. Reads names; opens each model once."""
-    videos = [video.content_hash for video in table.videos]
+    videos = {video.content_hash: video.index.frames for video in table.videos}
     return table.storage.proxies.facts(table.name.lower(), table.info.key, videos)
 
 
@@ -183,6 +184,7 @@ def train(
             seconds=budget,
             families=families,
             counts=quantity.value == "1",
+            keeper=keeper(table),
             cancel=context.check,
         )
         kept = table.storage.proxies.put(
@@ -237,19 +239,21 @@ def _scores(
 ) -> Doubles:
     from foveal.udfs.models.proxies import background_positions
 
-    store = table.storage.proxies
+    store, family = table.storage.proxies, proxy.fitted.family
     dense = np.full(table.frames, np.nan)
-    for i, _ in table.split(positions):
-        video, (first, end) = table.videos[i], table.starts[i : i + 2]
-        dense[first:end] = store.scores(proxy.key, video.content_hash, int(end - first))
+    for i, frames in table.split(positions):
+        known, rows = store.scores.read(proxy.key, table.videos[i].content_hash, frames)
+        if known.any():
+            dense[table.starts[i] + frames[known]] = rows[known, 0]
     missing = positions[np.isnan(dense[positions])]
     if len(missing):
         times = _times(table)
         fresh: list[Positions] = []
-        looked_at = [background_positions(table.starts, i) for i, _ in table.split(missing)]
+        unseen = _without_embedding(table, missing) if family == "embedding" else missing
+        looked_at = [background_positions(table.starts, i) for i, _ in table.split(unseen)]
         try:
             # In one pass over each video: the frames of its background lie all over it.
-            ensure_thumbnails(table, np.unique(np.concatenate([missing, *looked_at])), context)
+            ensure_thumbnails(table, np.unique(np.concatenate([unseen, *looked_at])), context)
             for start in range(0, len(missing), SCORE_CHUNK):
                 chunk = missing[start : start + SCORE_CHUNK]
                 context.advance("score", start, len(missing))
@@ -259,17 +263,50 @@ def _scores(
                     times=times,
                     breaks=table.starts,
                     cancel=context.check,
+                    keeper=keeper(table),
                 )
                 fresh.append(chunk)
             context.advance("score", len(missing), len(missing))
         finally:
             done = np.concatenate(fresh) if fresh else missing[:0]
             for i, frames in table.split(done):
-                video = table.videos[i]
-                first, end = int(table.starts[i]), int(table.starts[i + 1])
-                new = dense[first:end][frames]
-                store.keep_scores(proxy.key, video.content_hash, frames, new, end - first)
+                new = dense[table.starts[i] + frames, None]
+                store.scores.add(proxy.key, table.videos[i].content_hash, frames, new)
     return dense[positions]
+
+
+def keeper(table: LiveTable) -> Keeper:
+    """Return what keeps embeddings of the table's frames beside its detections."""
+    features = table.storage.proxies.features
+
+    def kept(name: str, positions: Positions, compute: Callable[[Positions], Singles]) -> Singles:
+        parts: list[Singles] = []
+        for i, frames in table.split(positions):
+            video = table.videos[i].content_hash
+            known, rows = features.read(name, video, frames)
+            missing = frames[~known]
+            if len(missing):
+                fresh = compute(table.starts[i] + missing)
+                features.add(name, video, missing, fresh)
+                if rows.shape[1] != fresh.shape[1]:
+                    rows = np.zeros((len(frames), fresh.shape[1]), np.float16)
+                rows[~known] = fresh
+            parts.append(rows.astype(np.float32))
+        return np.concatenate(parts) if parts else compute(positions)
+
+    return kept
+
+
+def _without_embedding(table: LiveTable, positions: Positions) -> Positions:
+    """Return the positions whose embedding is not kept."""
+    from foveal.udfs.models.proxies.embedding import KEPT_AS
+
+    parts: list[Positions] = [positions[:0]]
+    for i, frames in table.split(positions):
+        video = table.videos[i].content_hash
+        known, _ = table.storage.proxies.features.read(KEPT_AS, video, frames)
+        parts.append(table.starts[i] + frames[~known])
+    return np.concatenate(parts)
 
 
 def _thumbnails(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
@@ -19,13 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foveal.engine.cache.artifacts import ArtifactStore
+from foveal.engine.cache.frame_arrays import FrameArrays
 from foveal.planner.protocols import ProxyFacts, Quantity
 
 if TYPE_CHECKING:
     from foveal.udfs.models.proxies import Fitted
 
 MODELS = "proxies"
-SCORES = "proxy_scores"
 _FACTS = b"foveal.proxy"
 _ARRAYS = pa.schema(
     [
@@ -73,11 +72,16 @@ class StoredProxy:
 
 
 class ProxyStore:
-    """Specialised models in a cache folder. As thread- and process-safe as `ArtifactStore`."""
+    """Specialised models in a cache folder. As thread- and process-safe as `ArtifactStore`.
+
+    `scores` holds a score per frame under a model's key, `features` embeddings under theirs.
+    """
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         """Read nothing yet."""
         self._artifacts = artifacts
+        self.scores = FrameArrays(artifacts, "proxy_scores", np.float64)
+        self.features = FrameArrays(artifacts, "features", np.float16)
         self._known: dict[str, StoredProxy] = {}
 
     def put(self, proxy: StoredProxy) -> StoredProxy:
@@ -137,67 +141,30 @@ class ProxyStore:
             if _parts(place)[:2] == (proxy.table, proxy.name.lower()):
                 self._drop(place)
 
-    def scores(self, key: str, video_hash: str, frames: int) -> npt.NDArray[np.float64]:
-        """Return a model's stored scores of a video's frames, NaN where there is none."""
-        out = np.full(frames, np.nan)
-        for place in self._score_places(key, video_hash):
-            table = self._artifacts.get(SCORES, place)
-            if table is not None:
-                out[table.column("frame").to_numpy()] = table.column("score").to_numpy()
-        return out
-
-    def facts(self, table: str, detector: str, videos: Sequence[str]) -> tuple[ProxyFacts, ...]:
-        """Return what the planner may know of a table's models, `videos` being content hashes.
+    def facts(self, table: str, detector: str, videos: Mapping[str, int]) -> tuple[ProxyFacts, ...]:
+        """Return what the planner may know of a table's models; `videos`: frames by content hash.
 
         Only those count that learnt from one of the videos. The files of scores are not opened.
         """
-        found = [p for p in self.find(table, detector) if set(p.videos) & set(videos)]
+        found = [p for p in self.find(table, detector) if set(p.videos) & videos.keys()]
         if not found:
             return ()
-        scored: dict[tuple[str, str], int] = {}
-        for place in self._artifacts.keys(SCORES):
-            key, video_hash, count, _ = place.split("/")
-            scored[key, video_hash] = max(int(count), scored.get((key, video_hash), 0))
-        return tuple(
-            proxy_facts(proxy, sum(scored.get((proxy.key, video), 0) for video in set(videos)))
-            for proxy in found
-        )
+        counts = self.scores.counts()
 
-    def keep_scores(
-        self,
-        key: str,
-        video_hash: str,
-        frames: npt.NDArray[np.int64],
-        scores: npt.NDArray[np.float64],
-        total: int,
-    ) -> None:
-        """Keep scores of some frames of a video of `total` frames, with those that are stored."""
-        before = self._score_places(key, video_hash)
-        every = self.scores(key, video_hash, total)
-        every[frames] = scores
-        known = np.flatnonzero(~np.isnan(every))
-        table = pa.table({"frame": pa.array(known, pa.int64()), "score": pa.array(every[known])})
-        # A name of its own: whoever else adds scores now keeps theirs too, and a reader joins both.
-        place = f"{key}/{video_hash}/{len(known)}/{uuid.uuid4().hex}"
-        self._artifacts.put(SCORES, place, table)
-        for other in before:
-            self._artifacts.drop(SCORES, other)
+        def scored(key: str) -> int:
+            return sum(min(counts.get((key, v), 0), frames) for v, frames in videos.items())
+
+        return tuple(proxy_facts(proxy, scored(proxy.key)) for proxy in found)
 
     def _places(self) -> list[str]:
         return self._artifacts.keys(MODELS)
-
-    def _score_places(self, key: str, video_hash: str) -> list[str]:
-        head = f"{key}/{video_hash}/"
-        return [place for place in self._artifacts.keys(SCORES) if place.startswith(head)]
 
     def _drop(self, place: str) -> None:
         self._known.pop(place, None)
         self._artifacts.drop(MODELS, place)
         key = _parts(place)[3]
         if not any(_parts(other)[3] == key for other in self._places()):
-            for scores in self._artifacts.keys(SCORES):
-                if scores.startswith(key + "/"):
-                    self._artifacts.drop(SCORES, scores)
+            self.scores.drop(key)
 
     def _read(self, place: str) -> StoredProxy | None:
         from foveal.udfs.models.proxies import load

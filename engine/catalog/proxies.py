@@ -29,8 +29,7 @@ def proxy_rows(tables: Mapping[str, LiveTable]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, live in tables.items():
         stored = {(p.key, p.name): p for p in live.storage.proxies.find(name, live.info.key)}
-        videos = [video.content_hash for video in live.videos]
-        for facts in live.storage.proxies.facts(name, live.info.key, videos):
+        for facts in live.facts().proxies:
             proxy = stored[facts.key, facts.name]
             fitted = proxy.fitted
             rows.append(

@@ -313,7 +313,9 @@ class LiveTable:
         return VideoTable(
             self.name.lower(), self.info, self.definition.max_count, tuple(facts), profile,
             self.definition.tracker,
-            self.storage.proxies.facts(self.name.lower(), self.info.key, [*hashes]),
+            self.storage.proxies.facts(
+                self.name.lower(), self.info.key, {h: f.frames for h, f in hashes.items()}
+            ),
             TRACKERS[self.definition.tracker].local,
         )  # fmt: skip
 

@@ -211,3 +211,37 @@ def test_frames_to_learn_from_are_spread(open_toy: OpenToy) -> None:
     assert {7, 100} <= set(drawn.tolist())
     np.testing.assert_array_equal(drawn, spread_draw(table, 19, seed=4))
     assert len(spread_draw(table, 500, seed=4)) == 190
+
+
+def test_a_second_quantity_on_kept_embeddings_needs_no_picture(
+    open_toy: OpenToy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveal.engine import proxies
+
+    session = open_toy()
+    table = live(session)
+    work = detected(session, np.arange(0, 190, 2))
+    every = np.arange(190)
+    first = train(table, ALL, work, families=["embedding"])
+    scores(table, first, every, work)
+    second = train(table, CARS, work, families=["embedding"])
+    monkeypatch.setattr(proxies, "thumbnails_at", None)
+    found = scores(table, second, every, runtime(session))
+    assert np.corrcoef(found.values, labels(table, CARS, every, work))[0, 1] > 0.5
+
+
+def test_pieces_of_rows_are_joined(open_toy: OpenToy) -> None:
+    kept = live(open_toy()).storage.proxies.features
+    rng = np.random.default_rng(2)
+    truth = rng.standard_normal((400, 3)).astype(np.float16)
+    for start in rng.permutation(40).tolist():
+        frames = np.arange(10 * int(start), 10 * int(start) + 10)
+        kept.add("k", "v", frames, truth[frames])
+    assert kept.counts() == {("k", "v"): 400}
+    assert len(kept._places("k", "v")) <= 17  # pyright: ignore[reportPrivateUsage]
+    asked = np.array([0, 3, 77, 399, 400, 999])
+    known, rows = kept.read("k", "v", asked)
+    assert known.tolist() == [True, True, True, True, False, False]
+    np.testing.assert_array_equal(rows[:4], truth[asked[:4]])
+    kept.drop("k")
+    assert kept.read("k", "v", asked)[1].shape == (6, 0)

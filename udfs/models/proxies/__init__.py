@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from foveal.udfs.models.proxies.cnn import Cnn
+from foveal.udfs.models.proxies.embedding import Embedding
 from foveal.udfs.models.proxies.family import Family
 from foveal.udfs.models.proxies.filters import Filters
 from foveal.udfs.models.proxies.fitted import Fitted, Trial, load
@@ -16,11 +18,15 @@ from foveal.udfs.models.proxies.interpolation import Interpolation
 from foveal.udfs.models.proxies.kernel import Kernel
 from foveal.udfs.models.proxies.mean import Mean
 from foveal.udfs.models.proxies.ridge import Ridge
-from foveal.udfs.models.proxies.scene import background_positions
+from foveal.udfs.models.proxies.scene import Keeper, background_positions
+from foveal.udfs.models.proxies.trees import Trees
 
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (Mean(), Interpolation(), Ridge(), Kernel(), Filters())
-}
+    family.name: family
+    for family in (
+        Mean(), Interpolation(), Ridge(), Kernel(), Filters(), Embedding(), Trees(), Cnn(),
+    )
+}  # fmt: skip
 """Families by name, from cheap to dear."""
 BASELINES = ("mean", "interpolation")
 """Families that look at no pixels: what the others must beat."""
@@ -31,6 +37,7 @@ __all__ = [
     "SECONDS",
     "Family",
     "Fitted",
+    "Keeper",
     "Trial",
     "background_positions",
     "fit",

@@ -18,7 +18,7 @@ from foveal.planner.protocols import CancelCheck
 from foveal.udfs.models.proxies.family import Family, Model, Problem, Trained
 from foveal.udfs.models.proxies.fitted import Fitted, Trial
 from foveal.udfs.models.proxies.folds import gap_folds, gap_of, nearness
-from foveal.udfs.models.proxies.scene import Doubles, Positions, Scene, Thumbnails
+from foveal.udfs.models.proxies.scene import Doubles, Keeper, Positions, Scene, Thumbnails
 
 LEAST_LABELS = 50
 LEAST_POSITIVES = 5
@@ -55,6 +55,7 @@ def fit(
     seconds: float = SECONDS,
     families: Sequence[str] | None = None,
     counts: bool = True,
+    keeper: Keeper | None = None,
     cancel: CancelCheck,
 ) -> Fitted:
     """Fit families on `values` float64 [n] of the frames at sorted unique `labelled` int64 [n].
@@ -63,7 +64,7 @@ def fit(
     each video's first position, then the number of frames. `families`: the names to try
     instead of those that pay, however little they gain. `seconds` bounds the fitting by what
     families are known to take, so that the choice does not depend on the machine's load; reading
-    pictures is not in it. `counts`: values are whole numbers.
+    pictures is not in it. `counts`: values are whole numbers. `keeper` keeps embeddings.
 
     Raises:
         ProgrammingError: 42704, there is no such family.
@@ -90,7 +91,7 @@ def fit(
             f"{LEAST_POSITIVES} others are needed"
         )
     begin = time.perf_counter()
-    scene = Scene(thumbnails, times, breaks, cancel)
+    scene = Scene(thumbnails, times, breaks, cancel, keeper)
     scene.keep(labelled)
     reading = time.perf_counter() - begin
     gap = gap_of(times, breaks)

@@ -20,6 +20,10 @@ Doubles = npt.NDArray[np.float64]
 Thumbnails = Callable[[Positions], npt.NDArray[np.uint8]]
 """Gray pictures uint8 [n, 96, 96] of the frames at n sorted positions."""
 
+Keeper = Callable[[str, Positions, Callable[[Positions], Singles]], Singles]
+"""Gives a named embedding of frames at sorted positions, float32 [n, d]: what it has kept, and for
+the others what the function computes, which it keeps from then on."""
+
 SIDE = 48
 """Pixels along a side of the pictures that differences are taken of."""
 BACKGROUND_FRAMES = 101
@@ -40,13 +44,19 @@ class Scene:
     """
 
     def __init__(
-        self, thumbnails: Thumbnails, times: Doubles, breaks: Positions, cancel: CancelCheck
+        self,
+        thumbnails: Thumbnails,
+        times: Doubles,
+        breaks: Positions,
+        cancel: CancelCheck,
+        keeper: Keeper | None = None,
     ) -> None:
         """Look at nothing yet.
 
         `times` float64 [frames]: seconds of each frame within its video. `breaks` int64 [videos +
-        1]: the first position of each video, then the number of frames.
+        1]: the first position of each video, then the number of frames. `keeper` keeps embeddings.
         """
+        self.keeper = keeper
         self.times = times
         self.breaks = breaks
         self.cancel = cancel
