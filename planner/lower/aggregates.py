@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from foveal.planner import cost
@@ -120,7 +119,6 @@ def _sampled(
     delta = (1 - tolerance.confidence) / len(node.aggregates) / (groups if joint else 1)
     wanted = [_mean_wanted(a, node, table, group, size) for a in node.aggregates]
     found: list[Alternative] = []
-    temporal = Forecast(float(frames.frames), 1.0)
     for name, through in (
         ("sampling", Look()), ("temporal", Look()), ("proxy", look), ("learn", learnt)
     ):  # fmt: skip
@@ -133,19 +131,15 @@ def _sampled(
                 known=frames.cached // groups,
                 upper=upper,
                 epsilon=epsilon,
-                deviation=deviation * math.sqrt(1 - through.r2),
+                deviation=deviation,
                 delta=delta,
                 guarantee=guarantee,
-                temporal=name == "temporal",
+                temporal=name != "sampling",
+                r2=through.r2,
             )
             for upper, epsilon, deviation in wanted
         ]
         dearest = max(costs, key=lambda c: c.calls)
-        if name in ("proxy", "learn"):
-            # Time predicts as well; both together are taken to be worth the better one.
-            dearest = min(dearest, temporal, key=lambda c: c.calls)
-        else:
-            temporal = dearest
         priced = _priced(name, dearest, groups, frames, table, guarantee, tolerance)
         found.append(_with_look(priced, through))
     return found
