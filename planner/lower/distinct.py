@@ -69,7 +69,7 @@ def _track(rows: Logical) -> Track | None:
 
 def _least(node: FrameAggregate, table: VideoTable) -> int:
     """Return the fewest frames that a track is seen in, of the frames of its group."""
-    cut = any(conjuncts for _, conjuncts in node.source.levels)
+    cut = any(c.columns - {"video"} for _, level in node.source.levels for c in level)
     by = {k.text.lower().rsplit(".", 1)[-1].strip('"') for k in node.keys}
     return 1 if cut or by - {"video"} else min((v.track_hits for v in table.videos), default=1)
 
