@@ -75,6 +75,12 @@ SITUATIONS: dict[str, tuple[VideoTable, dict[str, str]]] = {
     "hour, no guarantee": (street(36_000), {"guarantee": "none"}),
     "hour, asymptotic": (street(36_000), {"guarantee": "asymptotic"}),
     "hour, exact only": (street(36_000), {"guarantee": "exact"}),
+    "hour, fast detector": (street(36_000, profile=replace(MEASURED, detect_frame=0.002)), {}),
+    "hour, linked": (street(36_000, tracker="linked", local_tracks=True), {}),
+    "day, linked": (street(864_000, tracker="linked", local_tracks=True), {}),
+    "day, linked, asymptotic": (
+        street(864_000, tracker="linked", local_tracks=True), {"guarantee": "asymptotic"},
+    ),
 }  # fmt: skip
 
 
@@ -141,7 +147,18 @@ def test_choices(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["exact", "cached", "sampling", "temporal", "proxy", "learn", "rewrite"]
+    "kind",
+    [
+        "exact",
+        "cached",
+        "sampling",
+        "temporal",
+        "proxy",
+        "learn",
+        "rewrite",
+        "coarse to fine",
+        "sampled tracks",
+    ],
 )
 def test_every_kind_is_chosen_somewhere_and_not_chosen_elsewhere(kind: str) -> None:
     cases = [case for path in sorted(FOLDER.glob("*.choice")) for case in read_cases(path)]
