@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from foveal.engine.context import QueryContext
 from foveal.engine.executor import Runtime, named
 from foveal.engine.inference import object_batch
 from foveal.engine.relations import OBJECTS
+from foveal.engine.small_detector import look_seconds, offered
 from foveal.engine.thumbnails import ensure_thumbnails, thumbnails_at
 from foveal.errors import OperationalError
 from foveal.planner.protocols import ProxyFacts, Quantity
@@ -160,7 +161,7 @@ def train(
         QueryCanceled: 57014. OperationalError: a video fails, or the model cannot be kept.
         ProgrammingError: 42704, no such family. FovealError: the quantity cannot be computed.
     """
-    from foveal.udfs.models.proxies import SECONDS, fit
+    from foveal.udfs.models.proxies import LAST_RESORTS, SECONDS, fit
 
     context = runtime.context
     if positions is None:
@@ -185,8 +186,11 @@ def train(
             families=families,
             counts=quantity.value == "1",
             keeper=keeper(table),
+            extras=offered(table, quantity, runtime),
             cancel=context.check,
         )
+        if fitted.family in LAST_RESORTS and fitted.model is not None:
+            fitted = replace(fitted, score_frame=fitted.score_frame + look_seconds(table))
         kept = table.storage.proxies.put(
             StoredProxy(
                 named_,
@@ -223,7 +227,7 @@ def scores(
             hint="SELECT * FROM foveal.proxies tells why; CREATE OR REPLACE PROXY trains it anew",
         )  # fmt: skip
     with _accounted(runtime.context, "proxy"):
-        values = _scores(table, proxy, positions, runtime.context)
+        values = _scores(table, proxy, positions, runtime)
     labelled, known = _own_labels(table, proxy)
     at = np.searchsorted(positions, labelled)
     inside = at < len(positions)
@@ -235,11 +239,11 @@ def scores(
 
 
 def _scores(
-    table: LiveTable, proxy: StoredProxy, positions: Positions, context: QueryContext
+    table: LiveTable, proxy: StoredProxy, positions: Positions, runtime: Runtime
 ) -> Doubles:
     from foveal.udfs.models.proxies import background_positions
 
-    store, family = table.storage.proxies, proxy.fitted.family
+    context, store = runtime.context, table.storage.proxies
     dense = np.full(table.frames, np.nan)
     for i, frames in table.split(positions):
         known, rows = store.scores.read(proxy.key, table.videos[i].content_hash, frames)
@@ -248,8 +252,9 @@ def _scores(
     missing = positions[np.isnan(dense[positions])]
     if len(missing):
         times = _times(table)
+        extras = offered(table, proxy.quantity, runtime)
         fresh: list[Positions] = []
-        unseen = _without_embedding(table, missing) if family == "embedding" else missing
+        unseen = _without_pictures(table, proxy.fitted.family, missing)
         looked_at = [background_positions(table.starts, i) for i, _ in table.split(unseen)]
         try:
             # In one pass over each video: the frames of its background lie all over it.
@@ -264,6 +269,7 @@ def _scores(
                     breaks=table.starts,
                     cancel=context.check,
                     keeper=keeper(table),
+                    extras=extras,
                 )
                 fresh.append(chunk)
             context.advance("score", len(missing), len(missing))
@@ -297,10 +303,15 @@ def keeper(table: LiveTable) -> Keeper:
     return kept
 
 
-def _without_embedding(table: LiveTable, positions: Positions) -> Positions:
-    """Return the positions whose embedding is not kept."""
+def _without_pictures(table: LiveTable, family: str, positions: Positions) -> Positions:
+    """Return the positions whose thumbnails a model of the family wants to see."""
+    from foveal.udfs.models.proxies import LAST_RESORTS
     from foveal.udfs.models.proxies.embedding import KEPT_AS
 
+    if family in LAST_RESORTS:
+        return positions[:0]
+    if family != "embedding":
+        return positions
     parts: list[Positions] = [positions[:0]]
     for i, frames in table.split(positions):
         video = table.videos[i].content_hash

@@ -186,10 +186,24 @@ class LiveTable:
         self.definition = definition
         self.storage = storage
         self._isolate = isolate
-        self._threads = threads
-        self._device = device
+        self.threads = threads
+        self.device = device
         self._notice = notice
         self._hashes: list[str] = []
+
+    def under(self, definition: VideoDefinition, detector: Detector) -> LiveTable:
+        """Return the same videos as another, loaded detector sees them."""
+        other = LiveTable(
+            definition,
+            self.storage,
+            isolate=self._isolate,
+            threads=self.threads,
+            device=self.device,
+            notice=self._notice,
+        )
+        other.__dict__.update(videos=self.videos, detector=detector)
+        other._hashes = self._hashes
+        return other
 
     def stale(self) -> bool:
         """Whether a file that was opened is another one by now."""
@@ -225,7 +239,7 @@ class LiveTable:
         begin = time.perf_counter()
         spec = str(self.definition.options["detector"])
         options = {k: v for k, v in self.definition.options.items() if k != "detector"}
-        loaded = load_detector(spec, options, threads=self._threads, device=self._device)
+        loaded = load_detector(spec, options, threads=self.threads, device=self.device)
         self.storage.profiles.started(loaded.info.key, time.perf_counter() - begin)
         return loaded
 

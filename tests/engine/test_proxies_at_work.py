@@ -245,3 +245,22 @@ def test_pieces_of_rows_are_joined(open_toy: OpenToy) -> None:
     np.testing.assert_array_equal(rows[:4], truth[asked[:4]])
     kept.drop("k")
     assert kept.read("k", "v", asked)[1].shape == (6, 0)
+
+
+def test_the_small_detector_is_a_look_of_its_own(open_toy: OpenToy) -> None:
+    session = open_toy()
+    table = live(session)
+    work = detected(session, np.arange(0, 190, 2))
+    facts = train(table, ALL, work, families=["small_detector"], seconds=60)
+    assert facts.family == "small_detector"
+    assert facts.r2 > 0.3
+    assert work.context.report.detector_calls == 0  # the table's detector was not asked
+    work = runtime(session)
+    found = scores(table, facts, np.arange(190), work)
+    assert work.context.counters.frames_decoded > 0
+    truth = detected(session, np.arange(190))
+    values = labels(table, ALL, np.arange(190), truth)
+    assert np.corrcoef(found.values, values)[0, 1] ** 2 > 0.3
+    again = runtime(session)
+    assert scores(table, facts, np.arange(190), again).values.tobytes() == found.values.tobytes()
+    assert again.context.counters.frames_decoded == 0

@@ -9,10 +9,18 @@ import numpy.typing as npt
 import pytest
 
 from foveal.errors import ProgrammingError, QueryCanceled
-from foveal.udfs.models.proxies import BASELINES, FAMILIES, Fitted, cnn, fit, load
+from foveal.udfs.models.proxies import (
+    BASELINES,
+    FAMILIES,
+    LAST_RESORTS,
+    Fitted,
+    cnn,
+    fit,
+    load,
+)
 from foveal.udfs.models.proxies.folds import gap_folds, gap_of, nearness
 
-LEARNERS = [name for name in FAMILIES if name not in BASELINES]
+LEARNERS = [name for name in FAMILIES if name not in (*BASELINES, *LAST_RESORTS)]
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,21 @@ def test_it_stops_when_it_is_told_to() -> None:
 
     with pytest.raises(QueryCanceled):
         CLIP.fit(LABELLED, cancel=stop)
+
+
+def test_a_last_resort_is_tried_where_the_others_fail() -> None:
+    hidden = Clip(np.full_like(CLIP.pictures, 90), CLIP.values, CLIP.times, CLIP.breaks)
+    noise = np.random.default_rng(7).normal(0, 0.7, 600)
+
+    def seen(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return (CLIP.values + noise)[positions, None].astype(np.float32)
+
+    assert not hidden.fit(LABELLED).useful
+    fitted = hidden.fit(LABELLED, extras={"small_detector": seen})
+    assert fitted.family == "small_detector"
+    assert fitted.useful
+    easy = CLIP.fit(LABELLED, extras={"small_detector": seen})
+    assert "small_detector" not in [trial.family for trial in easy.trials]
 
 
 def test_no_time_no_family() -> None:

@@ -18,23 +18,29 @@ from foveal.udfs.models.proxies.interpolation import Interpolation
 from foveal.udfs.models.proxies.kernel import Kernel
 from foveal.udfs.models.proxies.mean import Mean
 from foveal.udfs.models.proxies.ridge import Ridge
-from foveal.udfs.models.proxies.scene import Keeper, background_positions
+from foveal.udfs.models.proxies.scene import Extras, Keeper, background_positions
+from foveal.udfs.models.proxies.small_detector import SmallDetector
 from foveal.udfs.models.proxies.trees import Trees
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Mean(), Interpolation(), Ridge(), Kernel(), Filters(), Embedding(), Trees(), Cnn(),
+        SmallDetector(),
     )
 }  # fmt: skip
 """Families by name, from cheap to dear."""
 BASELINES = ("mean", "interpolation")
 """Families that look at no pixels: what the others must beat."""
+LAST_RESORTS = ("small_detector",)
+"""Families whose features the caller offers; tried only where the others leave half unexplained."""
 
 __all__ = [
     "BASELINES",
     "FAMILIES",
+    "LAST_RESORTS",
     "SECONDS",
+    "Extras",
     "Family",
     "Fitted",
     "Keeper",

@@ -10,7 +10,7 @@ import numpy as np
 
 from foveal.planner.protocols import CancelCheck
 from foveal.udfs.models.proxies.family import Arrays, Model, Parameters
-from foveal.udfs.models.proxies.scene import Doubles, Keeper, Positions, Scene, Thumbnails
+from foveal.udfs.models.proxies.scene import Doubles, Extras, Keeper, Positions, Scene, Thumbnails
 
 _SMOOTH = 0.1
 """Width of a residual in `at_least`, in standard deviations: it keeps probabilities monotone."""
@@ -75,6 +75,7 @@ class Fitted:
         breaks: Positions,
         cancel: CancelCheck,
         keeper: Keeper | None = None,
+        extras: Extras | None = None,
     ) -> Doubles:
         """Return the expected value of frames at sorted positions, float64 [n].
 
@@ -85,7 +86,7 @@ class Fitted:
         """
         if self.model is None:
             raise ValueError(f"no model was trained: {self.why}")
-        scene = Scene(thumbnails, times, breaks, cancel, keeper)
+        scene = Scene(thumbnails, times, breaks, cancel, keeper, extras)
         return self.slope * self.model.predict(scene, positions) + self.intercept
 
     def at_least(self, scores: Doubles, least: float) -> Doubles:

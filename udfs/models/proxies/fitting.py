@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foveal.errors import ProgrammingError, did_you_mean
+from foveal.errors import DataError, NotSupportedError, ProgrammingError, did_you_mean
 from foveal.planner.protocols import CancelCheck
 from foveal.udfs.models.proxies.family import Family, Model, Problem, Trained
 from foveal.udfs.models.proxies.fitted import Fitted, Trial
 from foveal.udfs.models.proxies.folds import gap_folds, gap_of, nearness
-from foveal.udfs.models.proxies.scene import Doubles, Keeper, Positions, Scene, Thumbnails
+from foveal.udfs.models.proxies.scene import Doubles, Extras, Keeper, Positions, Scene, Thumbnails
 
 LEAST_LABELS = 50
 LEAST_POSITIVES = 5
@@ -29,6 +29,8 @@ LEAST_FAR_R2 = 0.2
 """The same on folds with gaps, where most frames lie far from a label: scenes change."""
 DOUBT = 1.0
 """Standard errors by which a useful model's squared error must be below a baseline's."""
+LAST_RESORT_ERROR = 0.5
+"""Share of the variance that the others must leave unexplained before a last resort is tried."""
 WORTH = 0.01
 """Share of the variance that the next dearer family must explain more."""
 SECONDS = 10.0
@@ -56,6 +58,7 @@ def fit(
     families: Sequence[str] | None = None,
     counts: bool = True,
     keeper: Keeper | None = None,
+    extras: Extras | None = None,
     cancel: CancelCheck,
 ) -> Fitted:
     """Fit families on `values` float64 [n] of the frames at sorted unique `labelled` int64 [n].
@@ -64,7 +67,8 @@ def fit(
     each video's first position, then the number of frames. `families`: the names to try
     instead of those that pay, however little they gain. `seconds` bounds the fitting by what
     families are known to take, so that the choice does not depend on the machine's load; reading
-    pictures is not in it. `counts`: values are whole numbers. `keeper` keeps embeddings.
+    pictures is not in it. `counts`: values are whole numbers. `keeper` keeps embeddings,
+    `extras` gives the features of the families that do not look at thumbnails.
 
     Raises:
         ProgrammingError: 42704, there is no such family.
@@ -91,7 +95,7 @@ def fit(
             f"{LEAST_POSITIVES} others are needed"
         )
     begin = time.perf_counter()
-    scene = Scene(thumbnails, times, breaks, cancel, keeper)
+    scene = Scene(thumbnails, times, breaks, cancel, keeper, extras)
     scene.keep(labelled)
     reading = time.perf_counter() - begin
     gap = gap_of(times, breaks)
@@ -124,7 +128,7 @@ def _try(
     problem: Problem, families: list[Family], seconds: float, *, explicit: bool
 ) -> tuple[list[_Judged], list[str]]:
     """Return what was fitted, and why the others were not."""
-    from foveal.udfs.models.proxies import BASELINES
+    from foveal.udfs.models.proxies import BASELINES, LAST_RESORTS
 
     variance = max(float(problem.values.var()), 1e-12)
     begin, planned = time.perf_counter(), 0.0
@@ -142,12 +146,25 @@ def _try(
             if planned + expected > seconds or time.perf_counter() - begin > RUNAWAY * seconds:
                 left.append(f"{family.name} takes about {expected:.1f} s")
                 continue
-            if idle >= 2 and not explicit:
+            last_resort = family.name in LAST_RESORTS
+            if last_resort and family.name not in problem.scene.extras:
+                left.append(f"{family.name} is not offered here")
+                continue
+            if last_resort and not explicit and best < LAST_RESORT_ERROR * variance:
+                left.append(f"{family.name} is a last resort")
+                continue
+            if idle >= 2 and not explicit and not last_resort:
                 left.append(f"{family.name} promises no gain")
                 continue
         planned += expected
         since = time.perf_counter()
-        trained = family.fit(problem)
+        try:
+            trained = family.fit(problem)
+        except (DataError, NotSupportedError) as error:
+            if explicit or family.name not in LAST_RESORTS:
+                raise
+            left.append(f"{family.name}: {error.message}")  # it depends on what the caller has
+            continue
         loss = problem.loss(problem.values - trained.near, problem.values - trained.far)
         error = float(loss.mean())
         judged.append(
@@ -246,7 +263,7 @@ def _verdict(pick: _Judged, baselines: list[_Judged], problem: Problem) -> tuple
 def _speed(model: Model, problem: Problem) -> float:
     """Return the seconds that one frame takes beyond its thumbnail, measured on some labels."""
     scene, some = problem.scene, problem.labelled[:: max(1, len(problem.labelled) // 64)]
-    fresh = Scene(scene.pictures, scene.times, scene.breaks, scene.cancel)
+    fresh = Scene(scene.pictures, scene.times, scene.breaks, scene.cancel, extras=scene.extras)
     fresh.keep(some)
     begin = time.perf_counter()
     model.predict(fresh, some)

@@ -7,7 +7,7 @@ Piccardi, "Background subtraction techniques: a review", SMC 2004 (temporal medi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ Thumbnails = Callable[[Positions], npt.NDArray[np.uint8]]
 Keeper = Callable[[str, Positions, Callable[[Positions], Singles]], Singles]
 """Gives a named embedding of frames at sorted positions, float32 [n, d]: what it has kept, and for
 the others what the function computes, which it keeps from then on."""
+
+Extras = Mapping[str, Callable[[Positions], Singles]]
+"""By family, features of frames at sorted positions, float32 [n, d], that the caller offers."""
 
 SIDE = 48
 """Pixels along a side of the pictures that differences are taken of."""
@@ -50,13 +53,16 @@ class Scene:
         breaks: Positions,
         cancel: CancelCheck,
         keeper: Keeper | None = None,
+        extras: Extras | None = None,
     ) -> None:
         """Look at nothing yet.
 
         `times` float64 [frames]: seconds of each frame within its video. `breaks` int64 [videos +
-        1]: the first position of each video, then the number of frames. `keeper` keeps embeddings.
+        1]: the first position of each video, then the number of frames. `keeper` keeps embeddings,
+        `extras` gives features that are not made of thumbnails.
         """
         self.keeper = keeper
+        self.extras: Extras = extras or {}
         self.times = times
         self.breaks = breaks
         self.cancel = cancel
