@@ -45,8 +45,13 @@ class QueryReport:
     """What the last statement did: its answer's interval and guarantee, its plan and its costs.
 
     `seconds` has the keys decode, detect, train, proxy, compile, estimate, total.
-    `intervals` has a row per result row and approximate column: the group's keys, column,
-    estimate, low, high, samples, target_met. `video_tables`: folded names of those it names.
+    `intervals` has a row per approximate value of the result: the row's exact columns, row (its
+    number), column, estimate, low, high, confidence, samples, target_met. `pixel_calls`: pictures
+    shown to each pixel function; `pixel_steps`: per predicate on pixels, in the order in which they
+    were tried, how many objects were tested and how many passed. `video_tables`: folded names of
+    those it names.
+    `certified` has what a selection with FNR or FPR reached, of frames: "fnr" and "fpr" at most,
+    "recall" and "precision" at least; the worst of the statement's selections.
     """
 
     sql: str = ""
@@ -66,5 +71,15 @@ class QueryReport:
     estimated_calls: int = 0
     estimated_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     intervals: pa.Table | None = None
+    certified: dict[str, float] = field(default_factory=dict[str, float])
+    pixel_calls: dict[str, int] = field(default_factory=dict[str, int])
+    pixel_steps: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     video_tables: tuple[str, ...] = ()
     notices: list[Notice] = field(default_factory=list[Notice])
+
+    def turned(self, planned: str, became: str) -> None:
+        """Note that an operator planned as one alternative ran as another one of its plan."""
+        kinds = self.plan_kind.split(", ")
+        if planned in kinds:
+            kinds[kinds.index(planned)] = became
+            self.plan_kind = ", ".join(kinds)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from foveal.planner.logical import Aggregate, Conjunct, Key, Source, Tolerance
+from foveal.planner.logical import Aggregate, Conjunct, Key, Source, Tolerance, rates
+from foveal.planner.pixel_order import PixelOrder
 from foveal.planner.protocols import Quantity
 from foveal.planner.search.belief import UNKNOWN, Belief
 from foveal.planner.search.forecast import Prices
@@ -72,6 +73,27 @@ class FrameScan(Physical):
 
 
 @dataclass(frozen=True, slots=True)
+class PixelFilter(Physical):
+    """The child's rows that satisfy predicates of the query, those on pixels last and in order."""
+
+    child: ObjectScan | FrameScan
+    pixels: PixelOrder
+
+    @property
+    def table(self) -> str:
+        """The video table."""
+        return self.child.table
+
+    @property
+    def relation(self) -> str:
+        """The relation whose rows these are."""
+        return "objects" if isinstance(self.child, ObjectScan) else "frames"
+
+    def label(self) -> str:
+        return f"PixelFilter {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
 class TrackScan(Physical):
     """Stream a video table's tracks. `sparse`: as in `ObjectScan`."""
 
@@ -132,6 +154,7 @@ class AggregatePlan(Physical):
     aggregates: tuple[Aggregate, ...]
     alternatives: tuple[Alternative, ...]
     tolerance: Tolerance
+    pixels: PixelOrder | None = field(default=None, kw_only=True)
 
     def label(self) -> str:
         text = ", ".join(a.source for a in self.aggregates)
@@ -154,14 +177,14 @@ class SampleAggregate(AggregatePlan):
     `method`: sampling; temporal, where observed frames predict their neighbours; proxy, where a
     stored proxy's scores do so too; learn, where one is trained on the first samples; rewrite,
     where a proxy answers alone; recalled, where the stored answer to the same question is given.
-    `learns`: the run may train a proxy on its way, if what it sees says that this pays.
+    `looks`: the run may turn to proxies on its way, if what it sees says that this pays.
     """
 
     max_count: int
     guarantee: str
     method: str
     seed: int
-    learns: bool = False
+    looks: bool = False
 
     def label(self) -> str:
         return (
@@ -234,12 +257,44 @@ class ExactSelection(Physical):
     fpr: float | None
     confidence: float
     alternatives: tuple[Alternative, ...]
+    why: str = ""
 
     def label(self) -> str:
-        bounds = [
-            f"{n} {v * 100:g}%" for n, v in (("FNR", self.fnr), ("FPR", self.fpr)) if v is not None
-        ]
-        return f"ExactSelection {'  '.join(bounds)}"
+        bounds = "  ".join(rates(self.fnr, self.fpr, self.confidence)[:-1])
+        return f"ExactSelection {bounds}" + (f"  every frame: {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade(Physical):
+    """A video relation's rows in the frames that a block selects: see `logical.SelectFrames`.
+
+    `method`: exact or cached, every frame is looked at; verify, what is returned was looked at;
+    cascade, frames may be accepted unseen as well; recalled, the stored decisions are given.
+    `learns`: a proxy may be trained on the way.
+    """
+
+    rows: ObjectScan
+    frames: FrameScan
+    source: Source
+    predicates: tuple[Conjunct, ...]
+    having: str
+    quantity: Quantity | None
+    fnr: float | None
+    fpr: float | None
+    confidence: float
+    by_frame: bool
+    alternatives: tuple[Alternative, ...]
+    method: str
+    learns: bool
+    seed: int
+
+    def label(self) -> str:
+        where = " AND ".join(c.source for c in self.predicates if not c.frame_only)
+        parts = [f"Cascade {self.rows.table}" + (f" where {where}" if where else "")]
+        if self.having:
+            parts.append("having " + " ".join(self.having.split()))
+        parts += rates(self.fnr, self.fpr, self.confidence)
+        return "  ".join([*parts, f"by {self.method}", *(["a row per frame"] * self.by_frame)])
 
 
 def _coarse_to_fine(classes: tuple[str, ...]) -> str:

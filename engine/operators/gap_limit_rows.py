@@ -25,10 +25,7 @@ def gap_limit_rows(node: GapLimitRows, runtime: Runtime) -> ArrowStream:
     if node.by_frame and not runtime.describe_only and isinstance(scan, ObjectScan | FrameScan):
         search = FrameSearch(node, scan, runtime)
         found = search.rows()
-        kinds = runtime.context.report.plan_kind.split(", ")
-        if node.method in kinds:
-            kinds[kinds.index(node.method)] = search.kind
-            runtime.context.report.plan_kind = ", ".join(kinds)
+        runtime.context.report.turned(node.method, search.kind)
     else:
         table = runtime.open(node.child)
         assert isinstance(table, pa.Table)

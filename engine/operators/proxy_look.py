@@ -48,44 +48,66 @@ class ProxyLook:
         columns = _first_columns(node.aggregates)
         self._wanted = [(c, a.quantity) for c, a in zip(columns, node.aggregates, strict=True)]
         self._tried = 0
-        self._open = node.learns
+        self._open = node.looks
         self.used = False
 
     def begin(self, run: SamplingRun) -> None:
         """Give the run the scores of stored proxies, where the plan says so."""
         if self._node.method == "proxy":
-            facts = self._table.facts()
-            for column, quantity in self._wanted:
-                stored = stored_for(quantity, facts) if quantity is not None else None
-                if stored is not None and stored.useful:
-                    self._give(run, column, stored)
+            for column, facts in self._stored():
+                self._give(run, column, facts)
+            self._open = False
 
     def consider(self, run: SamplingRun) -> None:
-        """Train proxies on what is labelled, and score every frame, as far as that should pay."""
+        """Score every frame, with proxies trained on what is labelled, as far as that should pay.
+
+        What a pilot shows of the values may show, too, that a stored proxy pays after all.
+        """
         if not self._open or run.scanning or run.finished:
             return
         profile = self._table.facts().profile
-        labels = int(self._table.processed()[self._positions].sum())
-        if labels < max(LEARN_LABELS, LABELS_AGAIN * self._tried):
-            return
         price = self._price(profile.thumbnail)
-        train = len(self._wanted) * TRAIN_SECONDS
-        if run.saved_by(PRIOR_R2) * profile.detect_frame < MARGIN * (price + train):
+        chosen = self._stored()
+        if len(chosen) < len(self._wanted):
+            labels = int(self._table.processed()[self._positions].sum())
+            if labels < max(LEARN_LABELS, LABELS_AGAIN * self._tried):
+                return
+            train = len(self._wanted) * TRAIN_SECONDS
+            if run.saved_by(PRIOR_R2) * profile.detect_frame < MARGIN * (price + train):
+                return
+            self._tried = labels
+            chosen = self._trained()
+        if len(chosen) < len(self._wanted):
             return
-        self._tried = labels
-        trained: list[tuple[int, ProxyFacts]] = []
+        gain = run.saved_by(min(facts.r2 for _, facts in chosen)) * profile.detect_frame
+        if gain < MARGIN * price:
+            return
+        for column, facts in chosen:
+            self._give(run, column, facts)
+        self._open = False
+        became = "learn" if self._tried else "proxy"
+        self._runtime.context.report.turned(self._node.method, became)
+
+    def _stored(self) -> list[tuple[int, ProxyFacts]]:
+        """Return the useful stored proxies with the columns that they predict."""
+        table = self._table.facts()
+        found: list[tuple[int, ProxyFacts]] = []
+        for column, quantity in self._wanted:
+            stored = stored_for(quantity, table) if quantity is not None else None
+            if stored is not None and stored.useful:
+                found.append((column, stored))
+        return found
+
+    def _trained(self) -> list[tuple[int, ProxyFacts]]:
+        """Return proxies trained on what is stored, up to the first that is of no use."""
+        found: list[tuple[int, ProxyFacts]] = []
         for column, quantity in self._wanted:
             assert isinstance(quantity, Quantity)
             facts = proxies.train(self._table, quantity, self._runtime)
             if not facts.useful:
-                return
-            trained.append((column, facts))
-        gain = run.saved_by(min(facts.r2 for _, facts in trained)) * profile.detect_frame
-        if gain < MARGIN * price:
-            return
-        for column, facts in trained:
-            self._give(run, column, facts)
-        self._open = False
+                break
+            found.append((column, facts))
+        return found
 
     def _price(self, thumbnail: float) -> float:
         """Return the seconds of scoring every frame once; training comes on top."""

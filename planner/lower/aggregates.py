@@ -72,8 +72,10 @@ def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
     if best.name in ("exact", "cached"):
         return ExactAggregate(*shared)
     seed = int(settings["seed"])
-    learns = any(a.name == "learn" and a.applies for a in alternatives)
-    return SampleAggregate(*shared, table.max_count, best.guarantee, best.name, seed, learns)
+    looks_on_the_way = any(a.name in ("proxy", "learn") and a.applies for a in alternatives)
+    return SampleAggregate(
+        *shared, table.max_count, best.guarantee, best.name, seed, looks_on_the_way
+    )
 
 
 def _why_no_sample(node: FrameAggregate, guarantee: str) -> str:
