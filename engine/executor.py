@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.context import QueryContext
+from foveal.engine.pixels import PixelFunctions
 from foveal.engine.substrate import ArrowStream, Substrate, bindings
 from foveal.errors import FovealError
 from foveal.planner.logical import Conjunct
@@ -31,6 +32,7 @@ class Runtime:
     context: QueryContext
     system: Callable[[str], pa.Table]
     describe_only: bool = False
+    pixels: PixelFunctions | None = None
     selections: dict[tuple[str, tuple[str, ...]], Positions] = field(
         default_factory=dict[tuple[str, tuple[str, ...]], Positions]
     )

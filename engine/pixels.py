@@ -1,102 +1,193 @@
-"""Pixel functions for DuckDB: lazy pictures in, decoded once per frame, values out."""
+"""Pixel functions for DuckDB: lazy pictures in, decoded once per frame, values out.
+
+Each picture is shown to a function once: the answer is looked up first, whoever asks again. So the
+same call may stand twice in a statement, and DuckDB may test rows in any order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.context import QueryContext
+from foveal.engine.pixel_functions import PREFIX, Known, PictureFunction
+from foveal.engine.pixel_memo import PixelMemo, picture_keys
 from foveal.engine.relations import HANDLE
 from foveal.engine.substrate import Substrate
-from foveal.errors import DataError
-from foveal.planner.protocols import DecodeCounters, Video
-from foveal.udfs.pixels import Function
+from foveal.errors import DataError, FovealError, OperationalError
+from foveal.planner.protocols import DecodeCounters, PixelFacts, Video
 
-PREFIX = "__foveal_"
 _HANDLE_SQL = "STRUCT(source VARCHAR, frame BIGINT, xmin FLOAT, ymin FLOAT, xmax FLOAT, ymax FLOAT)"
-_ARROW = {"DOUBLE": pa.float64(), "BLOB": pa.binary(), "BIGINT": pa.int64()}
+_MASK_SQL = "STRUCT(x DOUBLE, y DOUBLE)[]"
+_BATCH_BYTES = 32 << 20
+"""Pixels shown to a function at once, so that memory stays bounded on whole frames too."""
+_BATCH = 256
 
 
 class PixelFunctions:
-    """Registers pixel functions with the session's DuckDB and runs them for the statement at work.
+    """Registers pixel functions with DuckDB and runs them for the statement at work.
 
     DuckDB calls from threads of its own; what they read (the tables, the context) is set before
-    a statement and does not change while it runs.
+    a statement and does not change while it runs. One thread computes at a time, so that no picture
+    is shown twice.
     """
 
     def __init__(self, substrate: Substrate) -> None:
         """Register nothing yet."""
         self._substrate = substrate
+        self._beside: Substrate | None = None
+        self._memo = PixelMemo()
+        self._lock = threading.RLock()
+        self.functions = Known()
         self.tables: Mapping[str, LiveTable] = {}
         self.context: QueryContext | None = None
+        self._serving: frozenset[str] = frozenset()
+
+    # --- the statement at work -----------------------------------------------------------------
 
     def serve(
         self, names: Collection[str], tables: Mapping[str, LiveTable], context: QueryContext
     ) -> None:
-        """Make the functions called `names` work for the statement that comes next."""
-        from foveal.udfs.pixels import FUNCTIONS
-
+        """Make the functions of these internal names work for the statement that comes next."""
         self.tables, self.context = tables, context
+        self._serving = frozenset(names)
         for name in names:
-            self._register(FUNCTIONS[name])
+            self._register(self._substrate, name)
 
-    def _register(self, function: Function) -> None:
-        name = PREFIX + function.name
-        known = self._substrate.rows(
+    def beside(self) -> Substrate:
+        """Return a DuckDB that has the statement's functions and nothing else.
+
+        Predicates are tried there while the session's own connection runs the statement.
+        """
+        if self._beside is None:
+            self._beside = Substrate(":memory:")
+            self._beside.execute("SET threads = 1")
+        for name in self._serving:
+            self._register(self._beside, name)
+        return self._beside
+
+    def finish(self) -> None:
+        """Keep the statement's answers for the next ones."""
+        self._memo.keep()
+
+    def close(self) -> None:
+        """Close the DuckDB beside the session's."""
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
+
+    def facts(
+        self, names: Collection[str], tables: Mapping[str, LiveTable]
+    ) -> dict[str, PixelFacts]:
+        """Return what the functions of these internal names cost, as far as it was measured."""
+        found: dict[str, PixelFacts] = {}
+        for name in names:
+            if not self.functions.looks(name):
+                continue
+            measured = [
+                seconds
+                for table in tables.values()
+                if (seconds := table.storage.profiles.measured("pixels", name)) is not None
+            ]
+            cost = measured[0] if measured else self.functions.cost(name)
+            found[name] = PixelFacts(self.functions.shown(name), cost, bool(measured))
+        return found
+
+    # --- DuckDB's side -------------------------------------------------------------------------
+
+    def _register(self, database: Substrate, name: str) -> None:
+        known = database.rows(
             "SELECT 1 FROM duckdb_functions() WHERE function_name = $name", {"name": name}
         )
         if known:
             return
-        returns = _ARROW[function.returns]
+        kinds = self.functions.arguments(name)
+        columns = {"content": _HANDLE_SQL, "mask": _MASK_SQL}
+        returns = self.functions.returns(name)
+        kind = self.functions.arrow(name)
 
-        def run(handles: Any) -> Any:  # DuckDB evaluates the annotations: no pyarrow generics
-            return pa.array(self._values(function, handles), returns)
+        def run(*arguments: Any) -> Any:
+            try:
+                return pa.array(self._values(name, arguments), kind)
+            except BaseException as error:
+                if self.context is not None:
+                    self.context.error = self.context.error or error
+                raise
 
-        self._substrate.connection.create_function(
+        # DuckDB counts the parameters, and evaluates annotations: no pyarrow generics.
+        def run_one(one: Any) -> Any:
+            return run(one)
+
+        def run_two(one: Any, two: Any) -> Any:
+            return run(one, two)
+
+        database.connection.create_function(
             name,
-            run,
-            [duckdb.sqltype(_HANDLE_SQL)],
-            duckdb.sqltype(function.returns),
+            run_one if len(kinds) == 1 else run_two,
+            [duckdb.sqltype(columns.get(kind, "VARCHAR")) for kind in kinds],
+            duckdb.sqltype(returns),
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )
 
-    def _values(self, function: Function, handles: pa.ChunkedArray[Any]) -> list[object]:
-        context = self.context
-        assert context is not None
-        assert function.call is not None
+    def _values(self, name: str, arguments: Sequence[pa.ChunkedArray[Any]]) -> list[object]:
+        polygons = self.functions.polygons(name)
+        if polygons is not None:
+            columns = [argument.to_pylist() for argument in arguments]
+            return [polygons(row) for row in zip(*columns, strict=True)]
+        handles = arguments[0]
+        out: list[object] = [None] * len(handles)
+        if len(arguments) == 1:
+            self._fill(self.functions.plain(name), handles, np.arange(len(out)), out)
+            return out
+        models = arguments[1].to_pylist()
+        assert self.context is not None
+        for model in dict.fromkeys(m for m in models if m is not None):
+            rows = np.flatnonzero([m == model for m in models])
+            self._fill(self.functions.model(name, model, self.context.settings), handles, rows, out)
+        return out
+
+    def _fill(
+        self, function: PictureFunction, handles: pa.ChunkedArray[Any],
+        rows: npt.NDArray[np.intp], out: list[object],
+    ) -> None:  # fmt: skip
+        """Write the function's values of the pictures in `rows`."""
         array = cast("pa.StructArray", handles.combine_chunks().cast(HANDLE))
-        out: list[object] = [None] * len(array)
         sources = cast("list[str | None]", array.field("source").to_pylist())
         frames = array.field("frame").to_numpy(zero_copy_only=False)
         boxes = np.stack(
             [array.field(n).to_numpy(zero_copy_only=False)
              for n in ("xmin", "ymin", "xmax", "ymax")],
             axis=1,
-        )  # fmt: skip
+        ).astype(np.float32)  # fmt: skip
         valid = array.is_valid().to_numpy(zero_copy_only=False)
         by_source: dict[str, list[int]] = {}
-        for row, source in enumerate(sources):
+        for row in cast("list[int]", rows.tolist()):
+            source: str | None = sources[row]
             if valid[row] and source is not None:
                 by_source.setdefault(source, []).append(row)
-        for source, rows in by_source.items():
-            self._one_video(
-                self._video(source), np.array(rows), frames, boxes, function.call, out, context
-            )
-        return out
+        with self._lock:
+            for source, mine in by_source.items():
+                at = np.array(mine)
+                values = self._answers(function, source, frames[at].astype(np.int64), boxes[at])
+                for row, value in zip(mine, values, strict=True):
+                    out[row] = value
 
-    def _video(self, source: str) -> Video:
+    def _source(self, source: str) -> tuple[LiveTable, Video]:
         for table in self.tables.values():
             video = table.video_by_path(source)
             if video is not None:
-                return video
+                return table, video
         # A handle that was stored and read back may point to any path: only videos of the
         # database's own tables are opened.
         raise DataError(
@@ -105,31 +196,116 @@ class PixelFunctions:
             hint="pictures are read from their video: create a video table over it",
         )
 
-    def _one_video(
-        self, video: Video, rows: np.ndarray, frames: np.ndarray, boxes: np.ndarray,
-        call: Callable[..., object], out: list[object], context: QueryContext,
-    ) -> None:  # fmt: skip
+    # --- answers -------------------------------------------------------------------------------
+
+    def _answers(
+        self, function: PictureFunction, source: str, frames: npt.NDArray[np.int64],
+        boxes: npt.NDArray[np.float32],
+    ) -> list[object]:  # fmt: skip
+        """Return a value per picture of one video, from memory where it is known."""
+        table, video = self._source(source)
+        storage, durable = table.storage, function.durable
+        keys = picture_keys(frames, boxes)
+        known: dict[bytes, object] = {}
+        if function.kept:
+            known = self._memo.known(storage, video.content_hash, function.key, durable=durable)
+        missing: dict[bytes, int] = {}
+        for at, key in enumerate(keys):
+            if key not in known:
+                missing.setdefault(key, at)
+        if missing:
+            places = np.array(list(missing.values()))
+            fresh = self._compute(function, table, video, frames[places], boxes[places])
+            found = dict(zip(missing, fresh, strict=True))
+            if function.kept:
+                self._memo.add(
+                    storage, video.content_hash, function.key, function.kind, found, durable=durable
+                )
+                known = self._memo.known(storage, video.content_hash, function.key, durable=durable)
+            else:
+                known = found
+        return [known[key] for key in keys]
+
+    def _compute(
+        self, function: PictureFunction, table: LiveTable, video: Video,
+        frames: npt.NDArray[np.int64], boxes: npt.NDArray[np.float32],
+    ) -> list[object]:  # fmt: skip
+        """Show pictures to a function, in the order of their frames; each frame is decoded once."""
+        context = self.context
+        assert context is not None
+        from foveal.connectors.video.crops import crop
+
+        out: list[object] = [None] * len(frames)
+        order = np.argsort(frames, kind="stable")
         counters = DecodeCounters()
-        wanted = frames[rows].astype(np.int64)
-        order = np.argsort(wanted, kind="stable")
-        rows, wanted = rows[order], wanted[order]
+        held: list[tuple[int, Any]] = []
+        spent, calls, size = 0.0, 0, 0
+
+        def show() -> None:
+            nonlocal spent, calls, size
+            if not held:
+                return
+            context.check()
+            begun = time.perf_counter()
+            values = _called(function, [image for _, image in held])
+            spent += time.perf_counter() - begun
+            calls += len(held)
+            for (row, _), value in zip(held, values, strict=True):
+                out[row] = value
+            held.clear()
+            size = 0
+
         try:
             at = 0
             for number, picture in video.read(
-                np.unique(wanted), counters=counters, cancel=context.check
+                np.unique(frames), counters=counters, cancel=context.check
             ):
-                while at < len(rows) and wanted[at] == number:
-                    out[rows[at]] = call(_crop(picture, boxes[rows[at]]))
+                while at < len(order) and frames[order[at]] == number:
+                    image = crop(picture, boxes[order[at]])
+                    if image.size:  # a box outside of the picture has no pixels: NULL
+                        held.append((int(order[at]), image))
+                        size += image.nbytes
                     at += 1
-        except BaseException as error:
-            context.error = context.error or error
-            raise
+                    if len(held) >= _BATCH or size >= _BATCH_BYTES:
+                        show()
+            show()
         finally:
             context.counters.frames_decoded += counters.frames_decoded
+            context.counters.seeks += counters.seeks
             context.counters.seconds += counters.seconds
+            report = context.report
+            report.pixel_calls[function.name] = report.pixel_calls.get(function.name, 0) + calls
+            if calls:
+                table.storage.profiles.averaged("pixels", function.internal, spent / calls)
+        return out
 
 
-def _crop(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-    from foveal.connectors.video.crops import crop
+def _called(function: PictureFunction, images: list[Any]) -> list[object]:
+    """Return the function's values, each of the type that it is said to return.
 
-    return crop(picture, box)
+    Raises:
+        OperationalError: 38000, it failed, or gave something else than a value per picture.
+    """
+    try:
+        values = function.run(images)
+        values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if len(values) == len(images):
+            return cast("Any", pa.array(values, function.kind)).to_pylist()
+    except FovealError:
+        raise
+    except Exception as error:
+        raise OperationalError(
+            f"the pixel function {function.name}() failed",
+            sqlstate="38000",
+            detail=f"{type(error).__name__}: {error}",
+            hint="it takes a list of uint8 RGB pictures [h, w, 3] and returns a value for each",
+        ) from error
+    raise OperationalError(
+        f"the pixel function {function.name}() returned {len(values)} value(s) for "
+        f"{len(images)} picture(s)",
+        sqlstate="38000",
+        hint="it takes a list of uint8 RGB pictures [h, w, 3] and returns a value for each",
+    )
+
+
+__all__ = ["PREFIX", "PixelFunctions"]

@@ -15,7 +15,7 @@ from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.context import QueryContext
 from foveal.engine.executor import Runtime
 from foveal.engine.facts import gather
-from foveal.engine.pixels import PREFIX
+from foveal.engine.pixels import PREFIX, PixelFunctions
 from foveal.engine.substrate import Substrate
 from foveal.engine.tables import LiveTables
 from foveal.errors import FovealError, ProgrammingError, Span
@@ -26,7 +26,7 @@ from foveal.planner.lower import lower
 from foveal.planner.parse.parser import parse
 from foveal.planner.parse.statement import Query, Statement
 from foveal.planner.physical import Physical
-from foveal.planner.protocols import Snapshot, StoredText
+from foveal.planner.protocols import Snapshot
 from foveal.planner.rules import RULES, optimize
 from foveal.planner.text import Edit, Mapped, apply
 from foveal.planner.tree import Node
@@ -64,12 +64,14 @@ class Planning:
         definitions: Definitions,
         tables: LiveTables,
         runtime: Callable[[QueryContext, Mapping[str, LiveTable]], Runtime],
+        pixels: PixelFunctions,
     ) -> None:
         """Take what planning reads; `runtime` makes what facts are gathered with."""
         self._substrate = substrate
         self._definitions = definitions
         self._tables = tables
         self._runtime = runtime
+        self._pixels = pixels
         self._functions: frozenset[str] | None = None
 
     def parse(self, sql: str, prepared: frozenset[str] = frozenset()) -> Statement:
@@ -96,6 +98,8 @@ class Planning:
                 schemas=self._schemas(words),
                 parameters=context.parameters,
                 user_functions=self._users_functions(query),
+                pixel_functions=self._pixels.facts(functions, tables),
+                passed={n: _passed(live) for n, live in tables.items()} if functions else {},
             )
             bound = bind(query, snapshot)
             for remark in bound.notices:
@@ -123,14 +127,7 @@ class Planning:
 
     def _expand(self, query: Query, mapped: Mapped) -> tuple[Query, Mapped]:
         """Write out views and macros, ours included, layer by layer."""
-        from foveal.udfs.pixels import FUNCTIONS
-
-        users_own = self._users_functions(query)
-        ours = {
-            name: StoredText(name, "scalar_macro", function.body, (function.argument,))
-            for name, function in FUNCTIONS.items()
-            if function.body is not None and name not in users_own
-        }
+        ours = self._pixels.functions.macros(self._users_functions(query))
         for _ in range(_DEPTH):
             expanded = expand(query, self._definitions.stored, ours)
             if expanded is None:
@@ -141,19 +138,18 @@ class Planning:
 
     def _rename(self, query: Query, mapped: Mapped) -> tuple[Query, Mapped, frozenset[str]]:
         """Give pixel functions the internal names that DuckDB knows them by."""
-        from foveal.udfs.pixels import FUNCTIONS
-
-        users_own = self._users_functions(query)
-        names = {n for n, f in FUNCTIONS.items() if f.body is None and n not in users_own}
+        names = self._pixels.functions.renamed(self._users_functions(query))
         edits: list[Edit] = []
         used: set[str] = set()
         for token, following in zip(query.tokens, query.tokens[1:], strict=False):
             name = token.name.lower()
             if token.kind == "word" and following.text == "(" and name in names:
-                edits.append(Edit(Span(token.start, token.end), PREFIX + name))
-                used.add(name)
+                edits.append(Edit(Span(token.start, token.end), names[name]))
+                used.add(names[name])
+            elif following.text == "(" and self._pixels.functions.has(name):
+                used.add(name)  # a macro of ours was written out as its call
         if not edits:
-            return query, mapped, frozenset()
+            return query, mapped, frozenset(used)
         renamed = apply(query.text, edits + keep_names(query, edits))
         return self._again(renamed.text), mapped.then(renamed), frozenset(used)
 
@@ -183,7 +179,8 @@ class Planning:
             rows = self._substrate.rows(
                 "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
             )
-            self._functions = frozenset(str(name).lower() for (name,) in rows)
+            names = (str(name).lower() for (name,) in rows)
+            self._functions = frozenset(n for n in names if not n.startswith(PREFIX))
         return self._functions
 
     def _schemas(self, words: set[str]) -> frozenset[str]:
@@ -192,6 +189,11 @@ class Planning:
             return frozenset()
         rows = self._substrate.rows("SELECT schema_name FROM duckdb_schemas() WHERE NOT internal")
         return frozenset(str(name).lower() for (name,) in rows)
+
+
+def _passed(table: LiveTable) -> dict[str, float]:
+    """Return what shares of the table's objects passed predicates on pixels before."""
+    return table.storage.profiles.every("passes", f"{table.info.key}|")
 
 
 def _stages(bound: Bound, trace: tuple[tuple[str, Node], ...]) -> tuple[tuple[str, Node], ...]:

@@ -18,6 +18,7 @@ from foveal.engine.ddl import Ddl
 from foveal.engine.executor import Runtime
 from foveal.engine.intervals import carried_result
 from foveal.engine.pictures import FramePicture, Place, pictures
+from foveal.engine.pixel_functions import Run
 from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
 from foveal.engine.proxy_statements import ProxyStatements
@@ -96,7 +97,10 @@ class Session:
             read_only=read_only,
             notice=self._warn,
         )
-        self._planning = Planning(self._substrate, self._definitions, self._tables, self._runtime)
+        self._pixels = PixelFunctions(self._substrate)
+        self._planning = Planning(
+            self._substrate, self._definitions, self._tables, self._runtime, self._pixels
+        )
         self._ddl = Ddl(
             self._substrate, self._definitions, self._tables, self._planning, self._settings
         )
@@ -107,9 +111,10 @@ class Session:
             self._runtime,
             self._planning.users_functions,
         )
-        self._pixels = PixelFunctions(self._substrate)
         self._past: list[PastQuery] = []
-        self._system = SystemCatalog(self._tables.every, lambda: self._settings, self._past)
+        self._system = SystemCatalog(
+            self._tables.every, lambda: self._settings, self._past, self._pixels.functions.listed
+        )
         self._prepared: dict[str, str] = {}
         self._open: Result | None = None
         self._context: QueryContext | None = None
@@ -186,6 +191,7 @@ class Session:
         self.closed = True
         self._substrate.close()
         self._scratch.close()
+        self._pixels.close()
         self._tables.close()
 
     def completions(self) -> CatalogWords:
@@ -217,6 +223,13 @@ class Session:
                 return pictures(places, known or [*self._tables.every().values()], width, context)
             finally:
                 self._context = None
+
+    def create_pixel_function(
+        self, name: str, run: Run, returns: str, cost: float | None, version: str | None
+    ) -> None:
+        """Let statements call a function over pictures: see `Connection.create_pixel_function`."""
+        with self._lock:
+            self._pixels.functions.give(name, run, returns, cost, version)
 
     # --- one statement -----------------------------------------------------------------------
 
@@ -348,7 +361,10 @@ class Session:
     # --- statements over extension relations -------------------------------------------------
 
     def _runtime(self, context: QueryContext, tables: Mapping[str, LiveTable]) -> Runtime:
-        return Runtime(self._substrate, self._scratch, tables, context, self._system.table)
+        return Runtime(
+            self._substrate, self._scratch, tables, context, self._system.table,
+            pixels=self._pixels,
+        )  # fmt: skip
 
     def _query(self, query: Query, context: QueryContext) -> Result:
         planned = self._planning.plan(query, context, whole(query.text))
@@ -376,6 +392,7 @@ class Session:
             names.clear()
             for notice in self._tables.take_notices():
                 context.notice(notice.message, severity=notice.severity)
+            self._pixels.finish()
             context.settle()
             self._past.append(PastQuery(started, context.report))
             del self._past[:-_PAST]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from foveal import errors
 from foveal.cursor import LAST, Cursor
@@ -150,6 +150,35 @@ class Connection:
         raises QueryCanceled where it was executed. Does nothing when no statement runs.
         """
         self.thread.cancel()
+
+    def create_pixel_function(
+        self,
+        name: str,
+        function: Callable[[list[Any]], Sequence[Any]],
+        returns: str,
+        cost: float | None = None,
+        *,
+        version: str | None = None,
+    ) -> None:
+        """Let statements call `name(content)` and `name(image)`.
+
+        `function` takes a list of pictures, uint8 RGB arrays [h, w, 3] of at least one pixel, and
+        returns a list or array with a value for each, None for NULL. It runs in threads of the
+        engine, one at a time. `returns` is DOUBLE, BIGINT, BOOLEAN, VARCHAR or BLOB. `cost` is how
+        many seconds a picture takes; what calls take is measured, so it matters to the first
+        statement only. Answers are looked up before a call: as long as the connection lasts, or
+        with `version` for good, under the name, the type and the version.
+
+        A statement fails with 38000 and the function's name where the function raises.
+
+        Raises:
+            ProgrammingError: 42602, the name is none; 42723, foveal has a function of that name.
+            DataError: 22023, a function cannot return that type, or a cost is below 0.
+        """
+        session = self.session
+        self.thread.call(
+            lambda _: session.create_pixel_function(name, function, returns, cost, version)
+        )
 
     def last_query(self) -> QueryReport | None:
         """Return the report of the last statement that ran to its end: interval, plan, costs."""

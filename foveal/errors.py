@@ -9,7 +9,7 @@ The tree (PEP 249)::
         ├── InterfaceError
         └── DatabaseError  (FovealError: sqlstate, span, hint, detail)
             ├── DataError            22xxx
-            ├── OperationalError     53xxx 55xxx 57xxx 58xxx
+            ├── OperationalError     38xxx 53xxx 55xxx 57xxx 58xxx
             ├── IntegrityError       23xxx
             ├── InternalError        XX000
             ├── ProgrammingError     42xxx 25xxx
@@ -122,6 +122,7 @@ CLASSES_BY_STATE: dict[str, type[FovealError]] = {
     "23": IntegrityError,
     "25": ProgrammingError,
     "42": ProgrammingError,
+    "38": OperationalError,
     "53": OperationalError,
     "55": OperationalError,
     "57": OperationalError,

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from foveal.planner.physical import Alternative, Physical
+from foveal.planner.pixel_order import PixelOrder
 from foveal.planner.tree import Node, render
 from foveal.reports import QueryReport
 
@@ -40,6 +41,9 @@ def _with_alternatives(node: Node, first: str, rest: str) -> list[str]:
     lines = [first + node.label()]
     below = node.children()
     bar = "│ " if below else "  "
+    pixels = getattr(node, "pixels", None)
+    if isinstance(pixels, PixelOrder):
+        lines += [f"{rest}{bar} {line}" for line in pixels.lines()]
     choices = alternatives_of(node)
     if choices:
         width = max(len(a.name) for a in choices)
@@ -90,8 +94,10 @@ def _measured(plan: Physical, report: QueryReport) -> list[str]:
         ("estimate s", "", f"{seconds.get('estimate', 0.0):.2f}"),
         ("total s", f"{total:.2f}", f"{seconds.get('total', 0.0):.2f}"),
     ]  # fmt: skip
+    rows += [(f"{name}()", "", f"{calls}") for name, calls in report.pixel_calls.items()]
     lines = [f"{'':<16}{'estimated':>10}{'measured':>10}"]
     lines += [f"{name:<16}{a:>10}{b:>10}" for name, a, b in rows]
+    lines += [f"{what}  passed by {n} of {of}" for what, (of, n) in report.pixel_steps.items()]
     if report.estimate is not None and report.low is not None and report.high is not None:
         confidence = f" at {report.confidence * 100:g}%" if report.confidence else ""
         lines.append(
@@ -107,6 +113,7 @@ def explain_json(plan: Physical, report: QueryReport | None = None) -> dict[str,
     if report is not None:
         out["measured"] = {
             "detector_calls": report.detector_calls,
+            "pixel_calls": dict(report.pixel_calls),
             "frames_decoded": report.frames_decoded,
             "seconds": dict(report.seconds),
             "estimate": report.estimate,
@@ -121,6 +128,14 @@ def explain_json(plan: Physical, report: QueryReport | None = None) -> dict[str,
 
 def _node_json(node: Node) -> dict[str, Any]:
     out: dict[str, Any] = {"operator": type(node).__name__, "label": node.label()}
+    pixels = getattr(node, "pixels", None)
+    if isinstance(pixels, PixelOrder):
+        out["first"] = [c.source for c in pixels.cheap]
+        out["pixels"] = [
+            {"predicate": s.source, "seconds": s.seconds, "passes": s.passes,
+             "measured": s.measured}
+            for s in pixels.steps
+        ]  # fmt: skip
     choices = alternatives_of(node)
     if choices:
         out["alternatives"] = [

@@ -124,6 +124,20 @@ class Filter(Logical):
 
 
 @dataclass(frozen=True, slots=True)
+class PixelFilter(Logical):
+    """The child's rows that satisfy predicates of the query, which applies them again.
+
+    Some of them look at pixels: they are tried last, and in the order that costs least.
+    """
+
+    child: Logical
+    conjuncts: tuple[Conjunct, ...]
+
+    def label(self) -> str:
+        return "PixelFilter " + " AND ".join(c.source for c in self.conjuncts)
+
+
+@dataclass(frozen=True, slots=True)
 class Project(Logical):
     """The child's named columns; the others are there in name only, as NULLs nobody reads."""
 

@@ -335,6 +335,18 @@ class FrameFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelFacts:
+    """A function over pictures: its name as the user writes it, and its seconds per call.
+
+    `measured` is False where the seconds are a starting value.
+    """
+
+    name: str
+    seconds: float
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredText:
     """A view or macro over extension objects: its definition, kept by foveal as text.
 
@@ -357,6 +369,9 @@ class Snapshot:
     `schemas` their schemas, `functions` the SQL functions of ours that no macro of the user hides,
     `parameters` the values bound to the statement, by key, `user_functions` the user's own
     functions and macros: what calls one can be evaluated in the user's session alone.
+    `pixel_functions`: the functions over pictures that the statement calls, by the name in its
+    text; `passed`: shares of a table's objects that passed predicates on pixels before, by table
+    and text.
     """
 
     video_tables: Mapping[str, VideoTable] = field(default_factory=dict[str, VideoTable])
@@ -371,6 +386,10 @@ class Snapshot:
     functions: Mapping[str, StoredText] = field(default_factory=dict[str, StoredText])
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
     user_functions: frozenset[str] = frozenset()
+    pixel_functions: Mapping[str, PixelFacts] = field(default_factory=dict[str, PixelFacts])
+    passed: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict[str, "Mapping[str, float]"]
+    )
 
     def names(self) -> frozenset[str]:
         """Every extension name, folded: a statement without any of them is DuckDB's."""

@@ -1,20 +1,21 @@
 """Masks and pictures of objects in, values out: the scalar functions of FrameQL's columns.
 
-Functions over `mask` are SQL text that DuckDB runs; functions over `content` (an object's picture)
-and `image` (a frame's) are Python over decoded pixels. Source: Kang et al., "BlazeIt", VLDB 2019,
-section 3 (`area(mask)`, `redness(content)`).
+Functions over `mask` are SQL text that DuckDB runs, or Python over polygons (`masks`); functions
+over `content` (an object's picture) and `image` (a frame's) are Python over decoded pixels.
+Source: Kang et al., "BlazeIt", VLDB 2019, section 3 (`area(mask)`, `redness(content)`,
+`classify(content)`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import DataError
+from foveal.udfs.masks import PolygonFunction, inside, iou
 
 Image = npt.NDArray[np.uint8]
 PixelFunction = Callable[[Image], float | bytes | None]
@@ -22,20 +23,36 @@ PixelFunction = Callable[[Image], float | bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One scalar function of one argument.
+    """One scalar function.
 
-    `argument`: mask is STRUCT(x DOUBLE, y DOUBLE)[], the corners of a polygon in pixels; content is
-    a handle whose pixels are given as uint8 RGB [h, w, 3]. `returns`: an SQL type. Of `body` (SQL
-    over the parameter `mask`) and `call` (from pixels to a value; None is NULL) exactly one is set.
-    A NULL argument gives NULL without a call.
+    `argument` names its arguments: mask is STRUCT(x DOUBLE, y DOUBLE)[], the corners of a polygon
+    in pixels; content is a handle whose pixels are given as uint8 RGB [h, w, 3]. `returns`: an SQL
+    type. One of these says how it runs: `body`, SQL over the arguments; `call`, from one picture to
+    a value (None is NULL); `polygons`, over columns of masks; `classify` has none of them, for its
+    second argument names the model. A NULL argument gives NULL without a call, and so does a
+    picture without a pixel: a box that lies outside of its frame. `cost`: seconds per call where
+    none was measured. `kept`: whether an answer is kept, to be looked up the next time.
     """
 
     name: str
-    argument: Literal["mask", "content"]
+    argument: str
     returns: str
     doc: str
     body: str | None = None
     call: PixelFunction | None = None
+    polygons: PolygonFunction | None = None
+    cost: float = 1e-4
+    kept: bool = True
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of its arguments."""
+        return tuple(part.strip() for part in self.argument.split(","))
+
+    @property
+    def pixels(self) -> bool:
+        """Whether it looks at pictures."""
+        return self.arguments[0] == "content"
 
 
 _AREA = (
@@ -113,18 +130,34 @@ def _content(name: str, returns: str, call: PixelFunction, doc: str) -> Function
     return Function(name, "content", returns, doc, call=call)
 
 
+_BOX = (
+    "[{'x': xmin, 'y': ymin}, {'x': xmax, 'y': ymin}, {'x': xmax, 'y': ymax}, "
+    "{'x': xmin, 'y': ymax}]::STRUCT(x DOUBLE, y DOUBLE)[]"
+)
+
 _ROWS = (
     _mask("area", _AREA, "area of the mask in square pixels"),
+    _mask("width", f"{_extreme('max', 'x')} - {_extreme('min', 'x')}", "width of the mask"),
+    _mask("height", f"{_extreme('max', 'y')} - {_extreme('min', 'y')}", "height of the mask"),
     _mask("xmin", _extreme("min", "x"), "leftmost x of the mask, in pixels"),
     _mask("xmax", _extreme("max", "x"), "rightmost x of the mask, in pixels"),
     _mask("ymin", _extreme("min", "y"), "topmost y of the mask, in pixels"),
     _mask("ymax", _extreme("max", "y"), "bottommost y of the mask, in pixels"),
+    Function("box", "xmin, ymin, xmax, ymax", "STRUCT(x DOUBLE, y DOUBLE)[]",
+             "the mask of a box", body=_BOX),
+    Function("iou", "mask, mask", "DOUBLE", "shared area of two masks over their joint area, 0..1",
+             polygons=iou),
+    Function("inside", "mask, polygon", "BOOLEAN",
+             "whether the foot of the mask, the middle of its lower edge, lies in the polygon",
+             polygons=inside),
     _content("redness", "DOUBLE", redness, "mean red less the mean of green and blue, -255..255"),
     _content("greenness", "DOUBLE", greenness, "mean green less the mean of red and blue"),
     _content("blueness", "DOUBLE", blueness, "mean blue less the mean of red and green"),
     _content("brightness", "DOUBLE", brightness, "mean luma of the picture, 0..255"),
-    _content("png", "BLOB", png, "the picture as a PNG file"),
-)
+    Function("classify", "content, model", "VARCHAR",
+             "the likeliest label of an ONNX classification model", cost=5e-3),
+    Function("png", "content", "BLOB", "the picture as a PNG file", call=png, kept=False),
+)  # fmt: skip
 
 FUNCTIONS: dict[str, Function] = {row.name: row for row in _ROWS}
 """Every function over masks and pictures, by name. To add one, add its row."""

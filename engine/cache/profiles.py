@@ -89,6 +89,25 @@ class Profiles:
         if seconds > 0:
             self._average("startup", detector_key, seconds)
 
+    def averaged(self, kind: str, key: str, value: float) -> None:
+        """Take in one more measurement of a quantity of another kind."""
+        self._average(kind, key, value)
+
+    def measured(self, kind: str, key: str) -> float | None:
+        """Return a quantity's average, None where it was never measured."""
+        with self._manifest.reading() as connection:
+            value, samples = _get(connection, kind, key, 0.0)
+        return value if samples else None
+
+    def every(self, kind: str, head: str) -> dict[str, float]:
+        """Return the averages of one kind whose keys begin with `head`, by the rest of the key."""
+        with self._manifest.reading() as connection:
+            rows = connection.execute(
+                "SELECT key, seconds FROM profile WHERE kind = ? AND substr(key, 1, ?) = ?",
+                (kind, len(head), head),
+            ).fetchall()
+        return {str(key)[len(head) :]: float(value) for key, value in rows}
+
     def profile(self, detector_key: str, videos: Mapping[str, VideoFacts]) -> Profile:
         """Return the speeds for a table: `videos` by content hash, averaged over their frames.
 

@@ -74,11 +74,13 @@ class SystemCatalog:
         tables: Callable[[], Mapping[str, LiveTable]],
         settings: Callable[[], Mapping[str, Value]],
         past: Sequence[PastQuery],
+        functions: Callable[[], Sequence[tuple[str, str, str, str]]],
     ) -> None:
         """Take where the facts come from."""
         self._tables = tables
         self._settings = settings
         self._past = past
+        self._listed = functions
 
     def table(self, name: str) -> pa.Table:
         """Return the catalog called `name`."""
@@ -158,17 +160,8 @@ class SystemCatalog:
         ]
 
     def _functions(self) -> list[dict[str, object]]:
-        from foveal.udfs import FUNCTIONS
-
-        return [
-            {
-                "name": name,
-                "argument": function.argument,
-                "returns": function.returns,
-                "meaning": function.doc,
-            }
-            for name, function in FUNCTIONS.items()
-        ]
+        names = ("name", "argument", "returns", "meaning")
+        return [dict(zip(names, row, strict=True)) for row in self._listed()]
 
     def _queries(self) -> list[dict[str, object]]:
         return [

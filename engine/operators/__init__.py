@@ -11,6 +11,7 @@ from foveal.engine.operators.exact_selection import exact_selection
 from foveal.engine.operators.frame_scan import frame_scan
 from foveal.engine.operators.gap_limit_rows import gap_limit_rows
 from foveal.engine.operators.object_scan import object_scan
+from foveal.engine.operators.pixel_filter import pixel_filter
 from foveal.engine.operators.sample_aggregate import sample_aggregate
 from foveal.engine.operators.sample_tracks import sample_tracks
 from foveal.engine.operators.sql_fragment import sql_fragment
@@ -24,6 +25,7 @@ from foveal.planner.physical import (
     GapLimitRows,
     ObjectScan,
     Physical,
+    PixelFilter,
     SampleAggregate,
     SampleTracks,
     SqlFragment,
@@ -36,6 +38,7 @@ OPERATORS: Mapping[type[Physical], Callable[[Any, Runtime], ArrowStream]] = {
     FrameScan: frame_scan,
     TrackScan: track_scan,
     SystemScan: system_scan,
+    PixelFilter: pixel_filter,
     SqlFragment: sql_fragment,
     ExactAggregate: exact_aggregate,
     SampleAggregate: sample_aggregate,

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from foveal.engine.executor import Runtime
 from foveal.engine.operators.frame_groups import frames_sql
+from foveal.engine.operators.pixel_filter import sieved
 from foveal.engine.substrate import ArrowStream
 from foveal.planner.logical import Aggregate
 from foveal.planner.physical import ExactAggregate
@@ -23,7 +24,7 @@ def exact_aggregate(node: ExactAggregate, runtime: Runtime) -> ArrowStream:
     rows, frames = runtime.fresh_name(), runtime.fresh_name()
     inputs = {
         **runtime.materialised(node.inputs),
-        rows: runtime.open(node.rows),
+        rows: sieved(runtime.open(node.rows), node.pixels, node.rows.table, runtime),
         frames: runtime.open(node.frames),
     }
     table = runtime.query(exact_sql(node, rows, frames), inputs)

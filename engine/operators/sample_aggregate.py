@@ -19,6 +19,7 @@ from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import ensure, objects_at
 from foveal.engine.operators.frame_groups import FrameGroups, frame_groups
+from foveal.engine.operators.pixel_filter import sieved
 from foveal.engine.operators.proxy_look import ProxyLook, rewrite
 from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
@@ -188,6 +189,7 @@ class _Observer:
             rows = objects_at(table, positions, columns, self._runtime.context)
         else:
             rows = pa.Table.from_batches([table.frame_batch(positions, columns)])
+        rows = sieved(rows, self._node.pixels, self._node.rows.table, self._runtime)
         found = self._runtime.query(self._sql, {**self._inputs, self._name: rows})
         if found.num_rows == 0:
             return

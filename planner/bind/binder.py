@@ -22,10 +22,14 @@ from foveal.planner.bind.own_selection import bind_selection
 from foveal.planner.logical import (
     Fragment,
     FrameAggregate,
+    Input,
     Logical,
+    PixelFilter,
+    Project,
     Selection,
 )
 from foveal.planner.parse.statement import Query
+from foveal.planner.pixel_order import called
 from foveal.planner.protocols import Snapshot
 from foveal.planner.text import Edit, Mapped, apply
 from foveal.planner.tree import Node, transform_up
@@ -72,7 +76,8 @@ def bind(query: Query, snapshot: Snapshot) -> Bound:
         _own(binding, i)
     Approximation(binding.query.tree, binding.query.query.start, binding.approximate).check()
     mapped = apply(binding.query.blanked, binding.edits)
-    plan: Logical = Fragment(mapped.text, tuple(i for _, i in binding.inputs), binding.query.kind)
+    inputs = tuple(_tested(binding, span, i) for span, i in binding.inputs)
+    plan: Logical = Fragment(mapped.text, inputs, binding.query.kind)
     for fnr, fpr, confidence in binding.selections:
         plan = Selection(plan, fnr, fpr, confidence)
     carrying, carried = None, ()
@@ -83,6 +88,18 @@ def bind(query: Query, snapshot: Snapshot) -> Bound:
         plan, mapped, bool(binding.approximate), tuple(binding.notices), binding.budget, carrying,
         carried,
     )  # fmt: skip
+
+
+def _tested(binding: Binding, span: Span, item: Input) -> Input:
+    """Return an input whose rows are tested before the fragment, if a test looks at pixels."""
+    functions = binding.snapshot.pixel_functions
+    refs = [r for r in binding.refs if r.span == span and r.relation in ("objects", "frames")]
+    if not functions or not refs or not isinstance(item.child, Project):
+        return item
+    conjuncts = tuple(c for c in binding.predicates.on_rows(refs[0]) if not c.frame_only)
+    if not any(called(c.text, functions) for c in conjuncts):
+        return item
+    return replace(item, child=PixelFilter(item.child, conjuncts))
 
 
 def _surer(plan: Logical, confidences: Mapping[Span, float]) -> Logical:

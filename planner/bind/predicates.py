@@ -53,6 +53,15 @@ class Predicates:
             ]
         return tuple(found)
 
+    def on_rows(self, ref: Reference) -> tuple[Conjunct, ...]:
+        """Return the pure conjuncts that a row of the relation must satisfy to matter."""
+        return tuple(
+            c
+            for select, alias in self.readers(ref)
+            for c in self.of(select, alias, ref.relation, single=not select.args.get("joins"))
+            if c.columns and c.pure
+        )
+
     def readers(self, ref: Reference) -> Iterator[tuple[exp.Select, str]]:
         """Yield the SELECTs that see the relation's rows as they are, from the inside out.
 

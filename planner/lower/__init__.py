@@ -14,12 +14,14 @@ from foveal.planner.logical import (
     FrameAggregate,
     GapLimit,
     Logical,
+    PixelFilter,
     Project,
     Selection,
     SystemTable,
 )
 from foveal.planner.lower.context import Facts, Lowering, needs_facts
 from foveal.planner.lower.distinct import lower_frames
+from foveal.planner.lower.pixels import lower_pixel_filter, over_pixels
 from foveal.planner.lower.scans import lower_fragment, lower_scan, lower_system
 from foveal.planner.lower.search import lower_search
 from foveal.planner.lower.selection import lower_selection
@@ -30,7 +32,8 @@ LOWERED: Mapping[type[Logical], Callable[[Any, Lowering], Physical]] = {
     Fragment: lower_fragment,
     Project: lower_scan,
     SystemTable: lower_system,
-    FrameAggregate: lower_frames,
+    FrameAggregate: over_pixels(lower_frames),
+    PixelFilter: lower_pixel_filter,
     GapLimit: lower_search,
     Selection: lower_selection,
 }

@@ -79,5 +79,13 @@ def test_a_picture_without_pixels_has_no_value(name: str) -> None:
 def test_each_function_has_exactly_one_way_to_run() -> None:
     for name, function in FUNCTIONS.items():
         assert function.name == name
-        assert (function.body is None) != (function.call is None)
-        assert (function.body is not None) == (function.argument == "mask")
+        ways = [function.body, function.call, function.polygons]
+        assert sum(way is not None for way in ways) == (name != "classify")
+        assert function.pixels == (function.argument.split(",")[0] == "content")
+        assert not (function.pixels and function.body)
+
+
+def test_sizes_of_a_mask() -> None:
+    assert in_duckdb("width", RECTANGLE) == 30
+    assert in_duckdb("height", RECTANGLE) == 10
+    assert in_duckdb("width", None) is None
