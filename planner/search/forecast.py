@@ -193,7 +193,7 @@ def _event(q: Quest) -> Floats:
     return np.maximum(q.event, 1.0) / (1 - SHARES)
 
 
-def _slots(q: Quest) -> Floats:
+def slots(q: Quest) -> Floats:
     """Return how many rows the frames may hold."""
     event = _event(q)
     each = np.maximum(event / max(q.gap, 1.0), 1.0)
@@ -204,13 +204,13 @@ def _exhausted(q: Quest) -> Floats:
     """Return the frames looked at where all are, but for those too near to rows found."""
     event = _event(q)
     near = np.minimum(2 * q.gap - 1, event / SHARES)
-    return np.maximum(q.frames - np.minimum(_slots(q), q.want) * np.maximum(near, 0), 1.0)
+    return np.maximum(q.frames - np.minimum(slots(q), q.want) * np.maximum(near, 0), 1.0)
 
 
 def _bounded(q: Quest, calls: Floats) -> Floats:
     """Return the calls, at least one a row; where there are not so many rows, every frame."""
     every = _exhausted(q)
-    return np.maximum(np.where(q.want > _slots(q), every, np.minimum(calls, every)), q.want)
+    return np.maximum(np.where(q.want > slots(q), every, np.minimum(calls, every)), q.want)
 
 
 def _scattered(looks: Floats, q: Quest, prices: Prices) -> Floats:

@@ -17,6 +17,10 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
+VARIED = 3
+"""Labels that must differ from the others before there is anything to learn."""
+
+
 class Ranking:
     """What is known of each candidate's heads."""
 
@@ -29,6 +33,7 @@ class Ranking:
         self._event = event
         self._least = least
         self.values: Floats = np.full((len(places), len(least)), np.nan)
+        self._blind: Flags = np.zeros(len(places), np.bool_)
         self._base: Floats | None = None
         self._spread: Floats = np.zeros(len(least))
 
@@ -37,9 +42,13 @@ class Ranking:
         """Whether scores are at hand."""
         return self._base is not None
 
-    def label(self, frames: Ints, values: Floats) -> None:
-        """Take the heads' values of frames, float64 [frames, heads]."""
+    def label(self, frames: Ints, values: Floats, *, blind: bool) -> None:
+        """Take the heads' values of frames, float64 [frames, heads].
+
+        `blind`: they were not chosen by what they may hold, so they tell of all the others.
+        """
         self.values[frames] = values
+        self._blind[frames] = blind
 
     def score(self, base: Floats, spread: Floats) -> None:
         """Take scores float64 [candidates, heads], and how far values spread round them [heads]."""
@@ -51,7 +60,7 @@ class Ranking:
         held = self.values[labelled]
         if len(held) < 8:
             return False
-        return bool(((held != np.median(held, axis=0)).sum(axis=0) >= 5).all())
+        return bool(((held != np.median(held, axis=0)).sum(axis=0) >= VARIED).all())
 
     def probabilities(self) -> Floats | None:
         """Return float64 [candidates, heads], each head's probability; None without any hint."""
@@ -68,8 +77,9 @@ class Ranking:
         for head, least in enumerate(self._least):
             held = self.values[labelled, head]
             if self._base is None:
-                centre: Floats | float = float(held.mean())
-                spread = float(held.std())
+                blind = held[self._blind[labelled]] if self._blind.any() else held
+                centre: Floats | float = float(blind.mean())
+                spread = float(blind.std())
                 residuals = held - centre
             else:
                 centre = self._base[:, head]

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.planner import cost
-from foveal.planner.search.belief import SHARES, Belief, effective_trials
+from foveal.planner.search.belief import Belief, effective_trials
 from foveal.planner.search.forecast import (
     EVENT_SECONDS,
     EVENTS,
     LABELS,
     TELLING,
-    Outlook,
     Prices,
     Quest,
     forecast,
     shallow,
+    slots,
 )
 from foveal.planner.search.ranking import Ranking, apart
 from foveal.planner.search.spacing import pack, too_near
@@ -38,8 +38,12 @@ PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """How many frames may be looked at in order before it is decided anew."""
 MOST = 512
 """Frames of one step at most, where they come scattered."""
-WORTH = 0.9
-"""A dearer beginning (training) must promise to end by this factor of the seconds without it."""
+MARGIN = 0.25
+"""Training must promise to save itself and this share of its price, for it is not sure to."""
+RANKED_PER_LOOK = 20_000
+"""Frames whose ranking is worth one look: it takes some milliseconds."""
+AGAIN = 0.2
+"""Proxies are trained again where that costs less than this share of what is still expected."""
 _ORDER = ("search", "random", "ranked", "learn")
 
 
@@ -149,18 +153,19 @@ class SearchRun:
 
         `values` float64 [frames, heads]. The belief that the search was given covers them already.
         """
-        self._take(frames, hits, values)
+        self._take(frames, hits, values, blind=True)
 
     def add(self, step: Step, frames: Ints, hits: Flags, values: Floats) -> bool:
         """Take what some of a step's frames (ascending) hold; say whether its rest is of use."""
-        if step.kind in ("search", "random"):
+        blind = step.kind in ("search", "random")
+        if blind:
             self._in_turn += len(frames) if step.kind == "search" else 0
             worth = effective_trials(self._distances(frames), self._event)
             self._belief = self._belief.after(float(worth @ hits), float(worth @ ~hits))
         else:
             self._promised += self._rate * len(frames)
             self._kept_promises += int(hits.sum())
-        self._take(frames, hits, values)
+        self._take(frames, hits, values, blind=blind)
         if self.full:
             return False
         leap = self._gap / self._step * self._prices.profile.decode_frame
@@ -187,10 +192,10 @@ class SearchRun:
         """Take it that nothing useful was learnt from the labels so far."""
         self._refused_at = self.looked
 
-    def _take(self, frames: Ints, hits: Flags, values: Floats) -> None:
+    def _take(self, frames: Ints, hits: Flags, values: Floats, *, blind: bool) -> None:
         self._seen[frames] = True
         self._hit[frames] = hits
-        self.ranking.label(frames, values)
+        self.ranking.label(frames, values, blind=blind)
         if hits.any():
             places = np.flatnonzero(self._hit)
             chosen = pack(self._videos[places], self._places[places], self._gap, self._want)
@@ -216,59 +221,67 @@ class SearchRun:
 
     # --- what to do next --------------------------------------------------------------------
 
-    def outlooks(self) -> dict[str, tuple[float, Floats]]:
-        """Return (expected seconds, seconds per share) of each method for what is left."""
+    def outlooks(self) -> tuple[Floats, dict[str, Floats]]:
+        """Return (weights, seconds of each method for what is left), float64 [cases] each.
+
+        A case is a length of events and a share of frames. Cases in which there could not be as
+        many rows as have been found weigh nothing.
+        """
+        gap, found = self._gap / self._step, len(self.found)
         open_ = float(self.open.sum())
-        quests = [
-            Quest(open_, self._missing, self._gap / self._step, event) for event in self._events
-        ]
-        weights = self._belief.weights()
         prices = replace(self._prices, labels=self.looked)
-        mixed: dict[str, Floats] = {}
-        for quest in quests:
-            outlook: Outlook
+        belief = self._belief.weights()
+        weights: list[Floats] = []
+        seconds: dict[str, list[Floats]] = {name: [] for name in self._methods}
+        for event in self._events:
+            whole = Quest(float(len(self._places)), self._want, gap, event)
+            weights.append(belief * (slots(whole) >= found))
+            quest = Quest(open_, self._missing, gap, event)
             for name, outlook in forecast(quest, prices, self._methods).items():
-                mixed[name] = mixed.get(name, np.zeros(len(SHARES))) + outlook.seconds / len(quests)
-        return {name: (float(weights @ seconds), seconds) for name, seconds in mixed.items()}
+                seconds[name].append(outlook.seconds)
+        joined = np.concatenate(weights)
+        total = joined.sum()
+        joined = joined / total if total > 0 else np.full(len(joined), 1 / len(joined))
+        return joined, {name: np.concatenate(s) for name, s in seconds.items() if s}
 
     def next(self, limit: int | None = None) -> Step | None:
         """Return the next step, of at most `limit` frames; None when the search is over."""
         open_ = self.open
         if self.full or not open_.any() or (limit is not None and limit <= 0):
             return None
-        outlooks = self.outlooks()
-        if self._should_learn(outlooks):
+        weights, seconds = self.outlooks()
+        if self._should_learn(weights, seconds):
             return Step("learn", np.zeros(0, np.int64), 0)
         if not self.ranking.scored:
-            probe = self._probe(outlooks)
+            probe = self._probe(weights, seconds)
             if probe:
                 return self._in_order(open_, probe, limit)
         step = self._guided(open_, limit)
         return step if step is not None else self._scattered(open_, limit)
 
-    def _should_learn(self, outlooks: dict[str, tuple[float, Floats]]) -> bool:
+    def _should_learn(self, weights: Floats, seconds: dict[str, Floats]) -> bool:
         looked = self.looked
-        if "learn" not in self._methods or looked < LABELS or not self.ranking.varied():
-            return False
-        if looked < 2 * self._refused_at:
+        if looked < max(LABELS, 2 * self._refused_at) or not self.ranking.varied():
             return False
         if self.ranking.scored:
             ahead = self._missing / max(self._rate, 1e-6) * self._prices.call
-            return looked >= 2 * self._taught_with and self._again < 0.2 * ahead
-        others = [seconds for name, (seconds, _) in outlooks.items() if name != "learn"]
-        return outlooks["learn"][0] < WORTH * min(others, default=np.inf)
+            return looked >= 2 * self._taught_with and self._again < AGAIN * ahead
+        if "learn" not in seconds:
+            return False
+        others = [float(weights @ s) for name, s in seconds.items() if name != "learn"]
+        margin = MARGIN * self._prices.teach
+        return float(weights @ seconds["learn"]) + margin < min(others, default=np.inf)
 
-    def _probe(self, outlooks: dict[str, tuple[float, Floats]]) -> int:
+    def _probe(self, weights: Floats, seconds: dict[str, Floats]) -> int:
         """Return how many frames to look at in order before deciding anew; 0 for none.
 
         Going in order and changing over after r frames costs what the order costs where that ends
         before, else r frames and what the best other way costs; the r of least expectation wins.
         """
-        if "search" not in outlooks:
+        search = seconds.get("search")
+        if search is None:
             return 0
-        weights = self._belief.weights()
-        search = outlooks["search"][1]
-        others = [s for n, (_, s) in outlooks.items() if n in ("random", "learn")]
+        others = [s for name, s in seconds.items() if name in ("random", "learn")]
         if not others:
             return PROBES[-1]
         other = np.min(others, axis=0)
@@ -276,9 +289,9 @@ class SearchRun:
         each = self._prices.call + self._prices.profile.decode_frame
         for probe in PROBES:
             paid = probe * each
-            seconds = float(weights @ np.where(search <= paid, search, paid + other))
-            if seconds < best_seconds:
-                best, best_seconds = probe, seconds
+            expected = float(weights @ np.where(search <= paid, search, paid + other))
+            if expected < best_seconds:
+                best, best_seconds = probe, expected
         return PROBES[-1] if float(weights @ search) <= best_seconds else best
 
     def _in_order(self, open_: Flags, most: int, limit: int | None) -> Step:
@@ -315,10 +328,15 @@ class SearchRun:
         most = min(MOST // 2, limit if limit is not None else MOST)
         order = apart(self._videos, self._places, ranking, self._gap, most)
         sure = chances[order].prod(axis=1)
-        counts = np.unique(np.minimum([1, 2, 4, 8, 16, 32, 64, 128, 256], len(order)))
         missing = self._missing
         trust = (1 + self._kept_promises) / (1 + self._promised)
-        hits = trust * np.cumsum(sure)[counts - 1]
+        promised = trust * np.cumsum(sure)
+        # A promise that was not tried before is tried on a few frames.
+        most = max(int(np.searchsorted(promised, 2 + self._kept_promises)), 1)
+        least = len(ranking) // RANKED_PER_LOOK + 1  # ranking takes its time too
+        counts = np.unique(np.clip([1, 2, 4, 8, 16, 32, 64, 128, 256], least, max(most, least)))
+        counts = np.unique(np.minimum(counts, len(order)))
+        hits = promised[counts - 1]
         decode = [
             cost.decode_sample(float(n), self._prices.facts, self._prices.profile) for n in counts
         ]

@@ -21,7 +21,8 @@ def pack(videos: Ints, places: Floats, gap: float, most: int | None = None) -> I
     """
     kept: list[int] = []
     size = len(places)
-    edges: list[int] = (np.flatnonzero(videos[1:] != videos[:-1]) + 1).tolist()
+    changes: Flags = videos[1:] != videos[:-1]
+    edges: list[int] = (np.flatnonzero(changes) + 1).tolist()
     starts, ends = [0, *edges], [*edges, size]
     for start, end in zip(starts, ends, strict=True):
         i = start
