@@ -11,9 +11,18 @@ from foveal.engine.operators.frame_groups import frames_sql
 from foveal.engine.recall import question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.search_facts import search_facts
+from foveal.engine.selecting import selection_facts
 from foveal.engine.substrate import bindings
 from foveal.errors import FovealError
-from foveal.planner.logical import FrameAggregate, Frames, GapLimit, Logical, Project, Track
+from foveal.planner.logical import (
+    FrameAggregate,
+    Frames,
+    GapLimit,
+    Logical,
+    Project,
+    SelectFrames,
+    Track,
+)
 from foveal.planner.lower import Facts, needs_facts
 from foveal.planner.protocols import FrameFacts
 from foveal.planner.tree import walk
@@ -37,6 +46,8 @@ def gather(plan: Logical, runtime: Runtime) -> Facts:
             found[node] = _aggregate(node, runtime)
         elif isinstance(node, GapLimit):
             found[node] = search_facts(node, runtime)
+        elif isinstance(node, SelectFrames):
+            found[node] = selection_facts(node, runtime)
     return found
 
 

@@ -316,18 +316,56 @@ class GapLimit(Logical):
 
 
 @dataclass(frozen=True, slots=True)
+class SelectFrames(Logical):
+    """The rows of a video relation in the frames that a block selects, some decided unseen.
+
+    A frame is true when a row of it passes the block: `source` and `predicates`, or with `having`
+    its group. At most a share `fnr` of the true frames is missing, at most a share `fpr` of the
+    others is there (None for none). `by_frame`: one row per frame comes out, with video, frame and
+    ts alone, so that a frame may be accepted without a look. `quantity`: what a proxy may learn
+    for the frame to be true where it is 1 or more.
+    """
+
+    rows: Logical
+    frames: Logical
+    table: str
+    source: Source
+    predicates: tuple[Conjunct, ...]
+    having: str
+    quantity: Quantity | None
+    fnr: float | None
+    fpr: float | None
+    confidence: float
+    by_frame: bool
+    span: Span
+
+    def label(self) -> str:
+        where = " AND ".join(c.source for c in self.predicates if not c.frame_only)
+        parts = [f"SelectFrames {self.table}" + (f" where {where}" if where else "")]
+        if self.having:
+            parts.append("having " + " ".join(self.having.split()))
+        return "  ".join([*parts, *rates(self.fnr, self.fpr, self.confidence)])
+
+
+def rates(fnr: float | None, fpr: float | None, confidence: float) -> list[str]:
+    """Return the error rates asked for as a person reads them."""
+    named = (("FNR", fnr), ("FPR", fpr))
+    found = [f"{name} {rate * 100:g}%" for name, rate in named if rate is not None]
+    return [*found, f"confidence {confidence * 100:g}%"]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection(Logical):
-    """The child's rows, of which wrong frames are bounded: FNR and FPR as fractions, or None."""
+    """The child's rows, of which wrong frames are bounded: FNR and FPR as fractions, or None.
+
+    Every frame is looked at; `why` says why no fewer will do.
+    """
 
     child: Logical
     fnr: float | None
     fpr: float | None
     confidence: float
+    why: str = ""
 
     def label(self) -> str:
-        parts = [
-            f"{name} {bound * 100:g}%"
-            for name, bound in (("FNR", self.fnr), ("FPR", self.fpr))
-            if bound is not None
-        ]
-        return f"Selection {'  '.join(parts)}  confidence {self.confidence * 100:g}%"
+        return "Selection " + "  ".join(rates(self.fnr, self.fpr, self.confidence))

@@ -13,6 +13,7 @@ from foveal.planner.logical import (
     Input,
     Logical,
     Project,
+    SelectFrames,
     Selection,
     Track,
     Tracks,
@@ -61,7 +62,12 @@ def _problem(node: Node) -> str | None:
         case GapLimit(_, limit, offset, gap, _):
             if limit < 0 or offset < 0 or gap < 0:
                 return "GapLimit has a negative number"
-        case Selection(_, fnr, fpr, _):
+        case SelectFrames():
+            if not isinstance(node.rows, Project) or not isinstance(node.frames, Frames):
+                return "SelectFrames needs projected rows and frames"
+            if node.fnr is None and node.fpr is None:
+                return "SelectFrames bounds nothing"
+        case Selection(_, fnr, fpr):
             if fnr is None and fpr is None:
                 return "Selection bounds nothing"
         case Input(name, child):

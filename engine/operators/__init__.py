@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foveal.engine.executor import Runtime
+from foveal.engine.operators.cascade import cascade
 from foveal.engine.operators.exact_aggregate import exact_aggregate
 from foveal.engine.operators.exact_selection import exact_selection
 from foveal.engine.operators.frame_scan import frame_scan
@@ -19,6 +20,7 @@ from foveal.engine.operators.system_scan import system_scan
 from foveal.engine.operators.track_scan import track_scan
 from foveal.engine.substrate import ArrowStream
 from foveal.planner.physical import (
+    Cascade,
     ExactAggregate,
     ExactSelection,
     FrameScan,
@@ -45,4 +47,5 @@ OPERATORS: Mapping[type[Physical], Callable[[Any, Runtime], ArrowStream]] = {
     SampleTracks: sample_tracks,
     GapLimitRows: gap_limit_rows,
     ExactSelection: exact_selection,
+    Cascade: cascade,
 }

@@ -78,8 +78,8 @@ def bind(query: Query, snapshot: Snapshot) -> Bound:
     mapped = apply(binding.query.blanked, binding.edits)
     inputs = tuple(_tested(binding, span, i) for span, i in binding.inputs)
     plan: Logical = Fragment(mapped.text, inputs, binding.query.kind)
-    for fnr, fpr, confidence in binding.selections:
-        plan = Selection(plan, fnr, fpr, confidence)
+    for fnr, fpr, confidence, why in binding.selections:
+        plan = Selection(plan, fnr, fpr, confidence, why)
     carrying, carried = None, ()
     if binding.approximate and query.kind == "select":
         carrying, carried, shares = Intervals(binding).carry()
@@ -123,7 +123,7 @@ def _own(binding: Binding, index: int) -> None:
     counts = [s for s in binding.query.fcounts if binding.innermost(s) == index]
     clauses = block.clauses
     if clauses.fnr is not None or clauses.fpr is not None:
-        bind_selection(binding, block, bool(counts))
+        bind_selection(binding, index, block, bool(counts))
     aggregate = (
         bool(counts)
         or clauses.error is not None

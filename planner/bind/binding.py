@@ -55,7 +55,7 @@ class Binding:
         self.predicates = Predicates(query, self.selects, self.render, snapshot.user_functions)
         self.approximate: dict[int, Span] = {}
         self.writers: dict[int, tuple[BlockText, str]] = {}
-        self.selections: list[tuple[float | None, float | None, float]] = []
+        self.selections: list[tuple[float | None, float | None, float, str]] = []
         self.notices: list[str] = []
         self.budget: tuple[float | None, int | None] = (None, None)
 

@@ -16,6 +16,7 @@ from foveal.planner.logical import (
     Logical,
     PixelFilter,
     Project,
+    SelectFrames,
     Selection,
     SystemTable,
 )
@@ -24,7 +25,7 @@ from foveal.planner.lower.distinct import lower_frames
 from foveal.planner.lower.pixels import lower_pixel_filter, over_pixels
 from foveal.planner.lower.scans import lower_fragment, lower_scan, lower_system
 from foveal.planner.lower.search import lower_search
-from foveal.planner.lower.selection import lower_selection
+from foveal.planner.lower.selection import lower_select_frames, lower_selection
 from foveal.planner.physical import Physical
 from foveal.planner.protocols import Snapshot
 
@@ -36,6 +37,7 @@ LOWERED: Mapping[type[Logical], Callable[[Any, Lowering], Physical]] = {
     PixelFilter: lower_pixel_filter,
     GapLimit: lower_search,
     Selection: lower_selection,
+    SelectFrames: lower_select_frames,
 }
 
 
