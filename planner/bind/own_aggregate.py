@@ -59,6 +59,8 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
                 span=counts[0],
                 hint="count frames in a sub-query of their own and join its result",
             )
+        if clauses.error is not None and not binding.has_aggregates(index):
+            raise _no_aggregate(clauses.error.span)
         # Answered exactly by DuckDB: an exact answer meets every tolerance.
         binding.limit_statement(block)
         return
@@ -82,11 +84,7 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
     writer = BlockText(binding.query, block, select, base, binding.render)
     aggregates = writer.find_aggregates()
     if not aggregates:
-        raise ProgrammingError(
-            "ERROR WITHIN needs an aggregate",
-            span=clauses.error.span if clauses.error else where,
-            hint="use FCOUNT(*), COUNT, SUM or AVG in the select list",
-        )
+        raise _no_aggregate(clauses.error.span if clauses.error else where)
     keys = writer.find_keys()
     name = binding.fresh_name()
     text = writer.outer(name)
@@ -122,6 +120,14 @@ def bind_aggregate(binding: Binding, index: int, block: Block, counts: list[Span
     binding.edits.append(Edit(block.span, text))
     if not tolerance.exact and binding.settings["guarantee"] != "exact":
         binding.approximate[id(select)] = block.span
+
+
+def _no_aggregate(span: Span) -> ProgrammingError:
+    return ProgrammingError(
+        "ERROR WITHIN needs an aggregate",
+        span=span,
+        hint="use FCOUNT(*), COUNT, SUM or AVG in the select list",
+    )
 
 
 def _quantity(
