@@ -131,24 +131,26 @@ class BettingCells:
         """More than one value is possible and cells are left to bet on."""
         return self.least < self.most and 0 < self._ups < self._edges.shape[0]
 
-    def _bet(self, variance: float, aim: float, factor: float, *, floor: bool) -> None:
+    def _bet(self, variance: float, aim: float, factor: float, *, floor: float = 0.0) -> None:
         """Multiply each cell's wealth by its gain and rule out the cells that got there.
 
         Args:
             variance: of a gain, from past samples.
             aim: half width wanted, in the gain's unit.
             factor: population / members left: how much stronger gains are now.
-            floor: risk is a whole number away from the mean of whole numbers under each cell's
-                hypothesis, and numbers of mean m vary by at least frac(m)(1 - frac(m)).
+            floor: above 0, risk is a whole number away from the mean of whole numbers under each
+                cell's hypothesis. Numbers of mean m vary by at least frac(m)(1 - frac(m)); so much,
+                but no more than `floor`, is taken for the variance where that is larger.
         """
         risk, bet = self._risk, self._stakes
         np.right_shift(self._bits, _BITS, out=self._index)
         self._bets.take(self._index, out=bet, mode="clip")
         need = self._reach / (aim * aim)
         late = max(LATE * self.clock, self.clock + 1)
-        if floor and variance < 0.25:
+        if variance < min(floor, 0.25):
             spread = risk - np.floor(risk)
             spread -= spread * spread
+            np.minimum(spread, floor, out=spread)
             np.maximum(spread, variance, out=spread)
             end = np.maximum(spread * need, late)
             for leg, horizon in enumerate(HORIZONS):

@@ -23,6 +23,8 @@ OVERDUE = 1.25
 SIDES = 0.6
 """With predictions: both sides' largest losses together, as one reach of `forecast_end`. Either
 side may do with less than its half of the interval if the other needs more."""
+UNSURE = 0.5
+"""Standard deviations by which a number of rare events may be larger than it was."""
 PILOT = 16
 """Below this many samples the variance is not trusted for forecasts."""
 
@@ -307,7 +309,19 @@ class DeadlineBetting(BettingCells):
         self._gain_up[:] = x - predicted + high
         self._gain_down[:] = self._range - x + predicted - low
         self._gain -= risk
-        self._bet(variance, self.aim, factor, floor=self._floor)
+        self._bet(variance, self.aim, factor, floor=self._most_floor())
+
+    def _most_floor(self) -> float:
+        """Return how large a variance whole numbers may be taken to have for their mean alone.
+
+        Half a standard deviation and one more event than was seen: where events are rarer than
+        epsilon, the least variance under a hypothesis is far from that of what is drawn, and
+        stakes for it are too low.
+        """
+        if not self._floor:
+            return 0.0
+        seen = max(self._seen, 1.0)
+        return (self._squares + UNSURE * math.sqrt(self._squares) + 1.0) / seen
 
     def _collapse(self) -> None:
         """Everything is known: the interval is the mean."""

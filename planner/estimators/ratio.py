@@ -155,7 +155,7 @@ class RatioBetting(BettingCells):
             np.multiply(self._place, -(b + bottom_left), out=self._gain)
             self._gain_up += a + top_left
             self._gain_down += self._range * b - a + turned
-            self._bet(self._variance(), self._aim(), factor, floor=False)
+            self._bet(self._variance(), self._aim(), factor)
         self.clock += factor * factor
         self.samples += 1
         self._tops += a

@@ -61,9 +61,9 @@ def test_covers_and_is_cheap_on_counts() -> None:
 class Hostile(DeadlineBetting):
     """Bets without regard to what is likely: at the cap, or nothing, by the toss of a coin."""
 
-    def _bet(self, variance: float, aim: float, factor: float, *, floor: bool) -> None:
+    def _bet(self, variance: float, aim: float, factor: float, *, floor: float = 0.0) -> None:
         coin = (self.samples * 2654435761) >> 7 & 1
-        super()._bet(variance if coin else 1e-12, aim, factor * (100 if coin else 1), floor=False)
+        super()._bet(variance if coin else 1e-12, aim, factor * (100 if coin else 1))
 
 
 @pytest.mark.parametrize("size", [60, 400])
@@ -100,13 +100,13 @@ class NoCorrection(DeadlineBetting):
         self._gain_up[:] = x
         self._gain_down[:] = self._range - x
         self._gain -= self._risk
-        self._bet(variance, self.aim, factor, floor=self._floor)
+        self._bet(variance, self.aim, factor, floor=self._most_floor())
 
 
 class Peeking(DeadlineBetting):
     """A mutation: the bet's variance and sign know the sample that they bet on."""
 
-    def _bet(self, variance: float, aim: float, factor: float, *, floor: bool) -> None:
+    def _bet(self, variance: float, aim: float, factor: float, *, floor: float = 0.0) -> None:
         worst = self._risk * -0.5
         self._gain[self._gain < worst] = worst[self._gain < worst]
         super()._bet(variance, aim, factor, floor=floor)
@@ -198,6 +198,62 @@ def test_control_variate_needs_fewer_samples_and_covers() -> None:
         ).samples
     assert misses <= most_misses(40)
     assert cost < 0.8 * plain
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_any_prediction_from_the_past_is_valid_and_one_from_the_present_is_not(
+    present: bool,
+) -> None:
+    """A coefficient that swings with every draw, on scores that have nothing to say."""
+    values = counts(600, 0.6, seed=31)
+    scores = np.random.default_rng(31).choice([0.5, 4.0], 600)
+    misses = 0
+    for seed in range(30):
+        order = np.random.default_rng([seed, 9]).permutation(600)
+        y, s = values[order], scores[order]
+        got = DeadlineBetting(600, 8, 0.15, DELTA, integer=True)
+        got.predict_with(0, 6, integer=False, variance=0.5, mean=0.0, weight=8)
+        for t in range(600):
+            if got.finished:
+                break
+            told = slice(max(t - 1, 0), t + 1 if present else t)
+            power = float(s[told] @ s[told])
+            coefficient = min(float(s[told] @ y[told]) / power, 1.5) if power else 0.0
+            guess = coefficient * s[t:]
+            got.update(float(y[t]), float(guess[0]), float(guess.mean()))
+        misses += not got.low - 1e-9 <= values.mean() <= got.high + 1e-9
+    assert (misses > most_misses(30)) == present
+
+
+def test_hostile_predictions_stay_valid() -> None:
+    """Each draw's prediction is made anew to hurt, from all that the past tells."""
+    values = counts(300, 0.7, seed=1)
+    truth, misses = values.mean(), 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        left = rng.permutation(values)
+        got = DeadlineBetting(300, 8, 1e-9, DELTA, integer=True)
+        got.predict_with(0, 8, integer=True, variance=1e-6, mean=0.0, weight=1)
+        for t in range(295):
+            # Far from every value, and the other way round when the mean came out high.
+            guess = np.where((left[t:] > 1) == (got.mean > truth), 8.0, 0.0)
+            guess[rng.random(300 - t) < 0.5] = rng.integers(0, 9)
+            got.update(float(left[t]), float(guess[0]), float(guess.mean()))
+            if not got.low - 1e-9 <= truth <= got.high + 1e-9:
+                misses += 1
+                break
+    assert misses <= most_misses(60)
+
+
+def test_rare_events_cost_little_more_than_seeing_none() -> None:
+    # Below epsilon, what is seen counts, not what the farthest hypothesis would vary by.
+    values = np.zeros(36_000)
+    values[:12] = 1.0
+    calls: list[int] = []
+    for seed in range(12):
+        got = DeadlineBetting(36_000, 1, 0.002, DELTA, integer=True)
+        calls.append(run(got, draws(values, seed)).samples)
+    assert np.mean(calls) < 2 * math.log(2 / DELTA) / (2 * 0.002)
 
 
 @given(
