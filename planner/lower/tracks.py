@@ -17,6 +17,9 @@ VISIT_SECONDS = 5.0
 """How long an object is taken to stay in sight."""
 AFTER_SECONDS = {"kalman": 2.0, "linked": 0.3}
 """How long frames are looked at after an object was last seen, by tracker."""
+PASSES = {"kalman": 4, "linked": 1}
+"""Passes over the video, after the grid's, in which the frames near objects are fetched: the
+Kalman tracker learns on the way how long it must wait for an object that was lost."""
 EXTRA = 0.08
 """Coarse to fine decodes twice: in vain, that may make a plan dearer by this part,"""
 SLACK = 0.3
@@ -56,7 +59,8 @@ def coarse(node: Track, lowering: Lowering, dense: Alternative) -> Alternative:
     grid = sum(v.frames / v.track_hits for v in table.videos) * left
     fine = (facts.frames * left - grid) * near
     decode = cost.decode_sample(grid, facts, table.profile)
-    decode += cost.decode_sample(fine, facts, table.profile)
+    passes = PASSES[table.tracker]
+    decode += passes * cost.decode_sample(fine / passes, facts, table.profile)
     calls = grid + fine
     return Alternative(
         COARSE, round(calls), decode, cost.detect(calls, table.profile), 0.0, "exact",
