@@ -169,7 +169,8 @@ def decided_by_frame(block: Block, select: exp.Select, ref: Reference, videos: i
     """Whether the block's rows follow from one frame at a time, in any order of frames."""
     if has_joins(select) or block.order_by or block.window or block.qualify:
         return False
-    if any(node is not select for node in select.find_all(exp.Select)):
+    choosers = _choosers(select)
+    if any(all(node is not c for c in choosers) for node in select.find_all(exp.Select)):
         return False
     if select.find(exp.Window) is not None or ref.relation == "tracks":
         return False
@@ -178,6 +179,17 @@ def decided_by_frame(block: Block, select: exp.Select, ref: Reference, videos: i
     group = select.args.get("group")
     keys = {e.name.lower() for e in group.expressions} if group is not None else set[str]()
     return "frame" in keys and ("video" in keys or videos == 1)
+
+
+def _choosers(select: exp.Select) -> list[exp.Select]:
+    """Return the SELECT and those in its FROM, one inside the other, that only choose rows."""
+    found = [select]
+    while True:
+        item = from_clause(found[-1])
+        inner = item.this if isinstance(item, exp.Subquery) else None
+        if not isinstance(inner, exp.Select) or not only_chooses(inner) or has_joins(inner):
+            return found
+        found.append(inner)
 
 
 def local_aliases(select: exp.Select) -> frozenset[str]:

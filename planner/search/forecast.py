@@ -115,10 +115,10 @@ def coarse(q: Quest) -> Floats:
 def ranked(q: Quest, r2: float) -> Floats:
     """Return the frames looked at down the ranking of a score with this squared correlation.
 
-    Frames that lie within an event or a gap of each other are one candidate.
+    Frames that lie within an event of each other are one candidate.
     """
     precision, widths = _precision(round(min(max(r2, 0.0), 0.98), 2))
-    candidates = max(q.frames / max(q.gap, q.event, 1.0), 1.0)
+    candidates = max(q.frames / max(q.event, 1.0), 1.0)
     hits = np.cumsum(precision * widths * candidates, axis=1)
     looks = np.cumsum(widths) * candidates
     found = np.array([np.interp(q.want, h, looks, right=q.frames) for h in hits])

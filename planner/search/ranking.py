@@ -110,9 +110,9 @@ def apart(videos: Ints, places: Floats, ranking: Floats, gap: float, count: int)
     video_of, place_of = videos[top], places[top]
     open_ = np.ones(len(top), np.bool_)
     taken: list[int] = []
-    while len(taken) < count:
+    while len(taken) < count and len(top):
         i = int(np.argmax(open_))
-        if not len(top) or not open_[i]:
+        if not open_[i]:
             break
         taken.append(int(top[i]))
         open_ &= (video_of != video_of[i]) | (np.abs(place_of - place_of[i]) >= gap)

@@ -21,8 +21,7 @@ def pack(videos: Ints, places: Floats, gap: float, most: int | None = None) -> I
     """
     kept: list[int] = []
     size = len(places)
-    changes: Flags = videos[1:] != videos[:-1]
-    edges: list[int] = (np.flatnonzero(changes) + 1).tolist()
+    edges: list[int] = (np.flatnonzero(np.diff(videos)) + 1).tolist()
     starts, ends = [0, *edges], [*edges, size]
     for start, end in zip(starts, ends, strict=True):
         i = start
@@ -30,7 +29,7 @@ def pack(videos: Ints, places: Floats, gap: float, most: int | None = None) -> I
             if most is not None and len(kept) >= most:
                 return np.array(kept, np.int64)
             kept.append(i)
-            at = places[i]
+            at = float(places[i])
             i += max(int(np.searchsorted(places[i:end], at + gap)), 1)
             while i < end and places[i] - at < gap:
                 i += 1  # at + gap is rounded, the difference is what counts

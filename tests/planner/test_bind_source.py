@@ -218,7 +218,13 @@ def test_gap_spaces_the_frames_of_its_relation(bind_sql: BindSql, sql: str, text
         ("SELECT frame FROM street GROUP BY frame LIMIT 3 GAP 5 BUDGET 7 CALLS", False, 7),
         ("SELECT max(frame) FROM street LIMIT 3 GAP 5 BUDGET 7 CALLS", False, 7),
         ("SELECT row_number() OVER () FROM street LIMIT 3 GAP 5 BUDGET 7 CALLS", False, 7),
-        ("SELECT * FROM (SELECT * FROM street) LIMIT 3 GAP 5 BUDGET 7 CALLS", False, 7),
+        ("SELECT * FROM (SELECT * FROM street) LIMIT 3 GAP 5 BUDGET 7 CALLS", True, None),
+        (
+            "SELECT * FROM (SELECT * FROM street WHERE frame > (SELECT 3)) LIMIT 3 GAP 5 "
+            "BUDGET 7 CALLS",
+            False,
+            7,
+        ),
         ("SELECT frame FROM street JOIN cams USING (video) LIMIT 3 GAP 5 BUDGET 7 CALLS", False, 7),
     ],
 )
