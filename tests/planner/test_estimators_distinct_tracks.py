@@ -6,7 +6,7 @@ import pytest
 from foveal.planner.estimators import FrameGroup, MeanTarget, SamplingRun
 from foveal.planner.estimators.distinct_tracks import Crowd, calls_needed, largest
 
-FRAMES = 2500
+FRAMES = 1500
 LEAST = 3
 SEEDS = 320
 
