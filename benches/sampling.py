@@ -2,7 +2,9 @@
 
 `python benches/sampling.py [--quick] [--json]`, with the day-long traces in FOVEAL_ASSETS. The
 detector is replayed from a trace, so every row says so; what is counted are its calls, and what
-is timed is the stopping rule's own arithmetic.
+is timed is the stopping rule's own arithmetic. Proxies are invented: noise added to the counts.
+`floor` is what the best time predictor, chosen in hindsight, would need: where sampled frames are
+`frames apart` by more than counts stay alike, it is the CLT's number, and time tells nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import report
+from hindsight import floor_calls, noisy_scores
 from peers import Stop, blazeit, central_limit, empirical_bernstein, stratified
 from populations import TRACES, Array, trace
 
@@ -23,6 +26,8 @@ DELTA = 0.05
 DETECT = 0.036
 """Seconds of a detector call that the rule's own time is compared with (YOLOX-nano, one core)."""
 PART = 36_000
+PROXIES = (0.5, 0.8, 0.95)
+"""Squared correlations of the invented proxies."""
 
 
 class Tally:
@@ -48,14 +53,24 @@ class Tally:
         return float(np.mean(self.calls))
 
 
-def sampled(values: Array, upper: float, epsilon: float, runs: int, *, temporal: bool) -> Tally:
-    """Run the product's sampling, each time with another seed."""
+def sampled(
+    values: Array,
+    upper: float,
+    epsilon: float,
+    runs: int,
+    *,
+    temporal: bool,
+    scores: Array | None = None,
+) -> Tally:
+    """Run the product's sampling, each time with another seed; `scores` are a proxy's."""
     frames = np.arange(values.shape[0], dtype=np.int64)
     group = FrameGroup(frames, (MeanTarget(upper, epsilon, integer=True),))
     tally = Tally(float(values.mean()))
     for seed in range(runs):
         run = SamplingRun([group], seed=seed, delta=DELTA, temporal=temporal)
         begun = time.process_time()
+        if scores is not None:
+            run.use_scores(frames, scores)
         while (batch := run.next_batch()) is not None:
             run.add(batch, values[batch])
         tally.seconds += time.process_time() - begun
@@ -108,6 +123,15 @@ def measure(
     clt = published(values, longest, 4 * runs,
                     lambda x: central_limit(x, size, epsilon, DELTA))  # fmt: skip
 
+    proxied: dict[float, tuple[float, float]] = {}
+    for r2 in PROXIES:
+        scores = noisy_scores(values, r2)
+        alone, both = (
+            sampled(values, upper, epsilon, max(runs // 4, 2), temporal=temporal, scores=scores)
+            for temporal in (False, True)
+        )
+        proxied[r2] = alone.mean, both.mean
+
     def foreseen(*, temporal: bool) -> float:
         return forecast(
             population=size, known=0, upper=upper, epsilon=epsilon, deviation=sigma,
@@ -117,6 +141,9 @@ def measure(
     detail = {
         "case": f"{name} eps={epsilon:g}", "frames": size, "K": upper, "calls": ours.mean,
         "p95": float(np.percentile(ours.calls, 95)), "no time": plain.mean, "CLT": clt.mean,
+        "floor": floor_calls(values, epsilon), "frames apart": size / ours.mean,
+        **{f"proxy {r2:g}": alone for r2, (alone, _) in proxied.items()},
+        **{f"proxy {r2:g}, time": both for r2, (_, both) in proxied.items()},
         "x CLT": ours.mean / clt.mean, "x CLT, no time": plain.mean / clt.mean,
         "misses": f"{ours.misses}/{runs}", "CLT misses": f"{clt.misses}/{4 * runs}",
         "mean error / eps": float(np.mean(ours.errors)) / epsilon,
@@ -135,6 +162,11 @@ def measure(
         }  # fmt: skip
 
     rows = [row("naive", size), row("CLT rule (invalid)", clt.mean)]
+    for r2, (_, both) in proxied.items():
+        with_proxy = row("without it", ours.mean)
+        case = f"{name} eps={epsilon:g} K={upper:g}, invented proxy r2={r2:g} (trace)"
+        with_proxy |= {"case": case, "ours": round(both, 1), "ratio": round(ours.mean / both, 3)}
+        rows.append(with_proxy)
     if peers:
         few = max(runs // 4, 2)
         bound = min(size, int(24 * n0) + int(400 * upper / epsilon))
