@@ -68,8 +68,8 @@ class Known:
 
     def give(
         self, name: str, run: Run, returns: str, cost: float | None, version: str | None
-    ) -> None:
-        """Take a function of the user's, in place of an earlier one of its name.
+    ) -> str:
+        """Take a function of the user's, in place of an earlier one of its name; return its own.
 
         Raises:
             ProgrammingError: 42602, the name is no plain name; 42723, foveal has a function of it.
@@ -100,6 +100,11 @@ class Known:
         internal = f"{PREFIX}{folded}_{key}"
         made = PictureFunction(folded, internal, f"given-{key}", kind, run, durable=durable)
         self._given[folded] = _Given(folded, returns.upper(), 1e-3 if cost is None else cost, made)
+        return internal
+
+    def internal(self) -> list[str]:
+        """Return the internal names of foveal's own functions that are not written out as SQL."""
+        return [PREFIX + f.name for f in FUNCTIONS.values() if f.body is None]
 
     # --- from the user's text --------------------------------------------------------------------
 

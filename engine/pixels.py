@@ -20,11 +20,11 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.context import QueryContext
-from foveal.engine.pixel_functions import PREFIX, Known, PictureFunction
+from foveal.engine.pixel_functions import PREFIX, Known, PictureFunction, Run
 from foveal.engine.pixel_memo import PixelMemo, picture_keys
 from foveal.engine.relations import HANDLE
 from foveal.engine.substrate import Substrate
-from foveal.errors import DataError, FovealError, OperationalError
+from foveal.errors import DataError, FovealError, OperationalError, ProgrammingError
 from foveal.planner.protocols import DecodeCounters, PixelFacts, Video
 
 _HANDLE_SQL = "STRUCT(source VARCHAR, frame BIGINT, xmin FLOAT, ymin FLOAT, xmax FLOAT, ymax FLOAT)"
@@ -43,26 +43,47 @@ class PixelFunctions:
     """
 
     def __init__(self, substrate: Substrate) -> None:
-        """Register nothing yet."""
+        """Register foveal's own functions, before a transaction could take them back.
+
+        What is registered in a transaction is gone after its ROLLBACK, and its name taken for good.
+        """
         self._substrate = substrate
         self._beside: Substrate | None = None
+        self._registered: set[tuple[Substrate, str]] = set()
         self._memo = PixelMemo()
         self._lock = threading.RLock()
         self.functions = Known()
         self.tables: Mapping[str, LiveTable] = {}
         self.context: QueryContext | None = None
         self._serving: frozenset[str] = frozenset()
+        for name in self.functions.internal():
+            self._register(substrate, name)
+
+    def give(
+        self, name: str, run: Run, returns: str, cost: float | None, version: str | None
+    ) -> None:
+        """Take a function of the user's: see `Connection.create_pixel_function`.
+
+        Raises:
+            ProgrammingError: 25001, a transaction is open, or as `Known.give`.
+            DataError: 22023, as `Known.give`.
+        """
+        if self._substrate.in_transaction:
+            raise ProgrammingError(
+                "a pixel function cannot be created inside a transaction",
+                sqlstate="25001",
+                hint="commit() or rollback() first",
+            )
+        self._register(self._substrate, self.functions.give(name, run, returns, cost, version))
 
     # --- the statement at work -----------------------------------------------------------------
 
     def serve(
         self, names: Collection[str], tables: Mapping[str, LiveTable], context: QueryContext
     ) -> None:
-        """Make the functions of these internal names work for the statement that comes next."""
+        """Let the functions of these internal names work for the statement that comes next."""
         self.tables, self.context = tables, context
         self._serving = frozenset(names)
-        for name in names:
-            self._register(self._substrate, name)
 
     def beside(self) -> Substrate:
         """Return a DuckDB that has the statement's functions and nothing else.
@@ -106,11 +127,9 @@ class PixelFunctions:
     # --- DuckDB's side -------------------------------------------------------------------------
 
     def _register(self, database: Substrate, name: str) -> None:
-        known = database.rows(
-            "SELECT 1 FROM duckdb_functions() WHERE function_name = $name", {"name": name}
-        )
-        if known:
+        if (database, name) in self._registered:
             return
+        self._registered.add((database, name))
         kinds = self.functions.arguments(name)
         columns = {"content": _HANDLE_SQL, "mask": _MASK_SQL}
         returns = self.functions.returns(name)

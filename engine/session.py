@@ -229,7 +229,7 @@ class Session:
     ) -> None:
         """Let statements call a function over pictures: see `Connection.create_pixel_function`."""
         with self._lock:
-            self._pixels.functions.give(name, run, returns, cost, version)
+            self._pixels.give(name, run, returns, cost, version)
 
     # --- one statement -----------------------------------------------------------------------
 

@@ -172,7 +172,8 @@ class Connection:
         A statement fails with 38000 and the function's name where the function raises.
 
         Raises:
-            ProgrammingError: 42602, the name is none; 42723, foveal has a function of that name.
+            ProgrammingError: 42602, the name is none; 42723, foveal has a function of that name;
+                25001, a transaction is open.
             DataError: 22023, a function cannot return that type, or a cost is below 0.
         """
         session = self.session

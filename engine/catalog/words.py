@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from foveal.engine.catalog.definitions import SCHEMA, Definitions
 from foveal.engine.catalog.system import SCHEMAS
+from foveal.engine.pixel_functions import PREFIX
 from foveal.engine.substrate import Substrate
 from foveal.planner.logical import FRAME_COLUMNS, OBJECT_COLUMNS, TRACK_COLUMNS
 from foveal.settings import SETTINGS
@@ -38,7 +39,7 @@ def catalog_words(substrate: Substrate, definitions: Definitions) -> CatalogWord
     columns = names(f"SELECT DISTINCT column_name FROM duckdb_columns() {users}")
     columns += [*OBJECT_COLUMNS, *FRAME_COLUMNS, *TRACK_COLUMNS]
     functions = names("SELECT DISTINCT function_name FROM duckdb_functions()")
-    functions += ["FCOUNT", *FUNCTIONS]
+    functions = ["FCOUNT", *FUNCTIONS, *(n for n in functions if not n.startswith(PREFIX))]
     return CatalogWords(
         tuple(sorted(set(tables))),
         tuple(sorted(set(columns))),

@@ -280,6 +280,27 @@ def test_a_users_macro_wins(open_toy: Any) -> None:
     assert one(session, "SELECT max(iou(mask, mask)) FROM street") == 42
 
 
+def test_a_rollback_takes_no_function_away(open_toy: Any) -> None:
+    session = open_toy()
+    for _ in range(2):
+        session.begin()
+        assert one(session, "SELECT max(redness(content)) FROM street") > 0
+        with pytest.raises(FovealError) as caught:
+            Seen(session, "late")
+        assert caught.value.sqlstate == "25001"
+        session.rollback()
+    Seen(session, "late")
+    assert one(session, "SELECT max(late(content)) FROM street") > 0
+    assert one(session, "SELECT max(redness(content)) FROM street") > 0
+
+
+def test_pictures_from_a_child_process(open_toy: Any) -> None:
+    session = open_toy(isolate_decode=True)
+    where = "redness(content) > 50 AND brightness(content) < 120 AND class = 'car'"
+    found = one(session, f"{ARRIVED} WHERE {where}")
+    assert found == one(open_toy(), f"{ARRIVED} WHERE {where}") > 0
+
+
 def test_masks_in_sql(open_toy: Any) -> None:
     session = open_toy()
     differs = (
