@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from foveal.errors import DataError, NotSupportedError, ProgrammingError, did_you_mean
+from foveal.errors import NotSupportedError, ProgrammingError, did_you_mean
 from foveal.planner.bind.classes import refuse_unknown
 from foveal.planner.bind.quantities import LEARNABLE, quantity_of
 from foveal.planner.bind.references import identifier_span
@@ -21,8 +21,8 @@ def bind_proxy(
     """Return the quantity of a CREATE PROXY over a table with this detector.
 
     Raises:
-        DataError: 22023, the detector has no such class; 42804, COUNT is given no condition.
-        ProgrammingError: 42703, there is no such column.
+        DataError: 22023, the detector has no such class.
+        ProgrammingError: 42703, there is no such column; 42804, COUNT is given no condition.
         NotSupportedError: 0A000, no model may learn the quantity.
     """
     conditions: list[str | exp.Expr] = []
@@ -38,7 +38,7 @@ def bind_proxy(
         if is_argument and statement.kind == "sum":
             value = held
         elif not _is_condition(held):
-            raise DataError(
+            raise ProgrammingError(
                 "COUNT takes a condition here" if is_argument else "WHERE takes a condition",
                 sqlstate="42804",
                 span=statement.quantity,

@@ -23,6 +23,10 @@ RIDGES = (0.03, 0.1, 0.3, 1.0)
 TUNING_LABELS = 400
 """Labels, spread, that width and strength are chosen on: choosing costs their number cubed."""
 
+TUNED_NEAR = 0.8
+"""Most weight of nearby labels in choosing: they hardly tell settings apart, and a model should
+hold when the scene has moved on."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dual:
@@ -84,7 +88,7 @@ def fit_dual(problem: Problem, kernels: Callable[[Positions, int], Doubles], cho
         inverse, alpha, _ = solve(kernels(rows, choice), small, strength)
         near[i] = left_out(inverse, alpha, singles)
         far[i] = left_out(inverse, alpha, small.far)
-    loss = small.loss(near, far)
+    loss = small.loss(near, far, TUNED_NEAR)
     best = int(loss.sum(axis=1).argmin())
     choice, strength = settings[best]
     inverse, alpha, intercept = solve(kernels(np.arange(n), choice), problem, strength)

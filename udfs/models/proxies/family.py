@@ -33,9 +33,12 @@ class Problem:
     gap: float
     seed: int
 
-    def loss(self, near: Doubles, far: Doubles) -> Doubles:
-        """Return squared residuals [.., n], weighted by how many frames lie as each label does."""
-        share = self.near.share
+    def loss(self, near: Doubles, far: Doubles, most_near: float = 1.0) -> Doubles:
+        """Return squared residuals [.., n], weighted by how many frames lie as each label does.
+
+        `most_near`: the share of near frames that is believed at most.
+        """
+        share = min(self.near.share, most_near)
         return share * self.near.weights * near**2 + (1 - share) * far**2
 
     @property
