@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from foveal.engine.analyze import analyze
-from foveal.engine.catalog.definitions import Definitions
+from foveal.engine.catalog.definitions import Definitions, VideoDefinition
 from foveal.engine.catalog.videos import create_definition, list_videos
 from foveal.engine.context import QueryContext
 from foveal.engine.planning import Planning
@@ -55,18 +55,8 @@ class Ddl:
     def create_video(self, statement: CreateVideoTable, context: QueryContext) -> str:
         """CREATE VIDEO TABLE: its files are found and its detector is loaded, once, now."""
         tag = "CREATE VIDEO TABLE"
-        exists = statement.name.lower() in self._definitions.videos
-        if exists and statement.if_not_exists:
-            context.notice(f'video table "{statement.name}" already exists, skipped')
+        if not self.may_create("video table", statement, context):
             return tag
-        if exists and not statement.or_replace:
-            raise _taken(
-                f'video table "{statement.name}"',
-                statement.name_span,
-                "CREATE OR REPLACE VIDEO TABLE replaces it; its detections stay known",
-            )
-        if not exists:
-            self._check_free(statement.name, statement.name_span)
         definition = create_definition(
             statement,
             threads=int(self._settings["threads"]),
@@ -75,6 +65,30 @@ class Ddl:
         self._tables.open(definition).measure(context.check)
         self._definitions.save_video(definition)
         return tag
+
+    def may_create(self, kind: str, statement: CreateVideoTable, context: QueryContext) -> bool:
+        """Return whether a video table or stream is to be made; False: it is there already.
+
+        Raises:
+            ProgrammingError: 42P07, the name is taken; 42809, by the other kind of the two.
+        """
+        name, span = statement.name, statement.name_span
+        old = self._definitions.videos.get(name.lower())
+        if old is None:
+            self._check_free(name, span)
+            return True
+        if statement.if_not_exists:
+            context.notice(f'{kind_of(old)} "{name}" already exists, skipped')
+            return False
+        if not statement.or_replace:
+            raise _taken(
+                f'{kind_of(old)} "{name}"',
+                span,
+                f"CREATE OR REPLACE {kind_of(old).upper()} replaces it; its detections stay known",
+            )
+        if kind_of(old) != kind:
+            raise _other_kind(old, span)
+        return True
 
     def drop_video(self, statement: DropVideoTable, context: QueryContext) -> str:
         """DROP VIDEO TABLE: the definition goes, what its detector said stays."""
@@ -102,7 +116,7 @@ class Ddl:
 
     def analyze_video(self, statement: AnalyzeVideo, context: QueryContext) -> pa.Table:
         """ANALYZE VIDEO: caches are filled; return what each video has now and what is new."""
-        self._check_known(statement.name, statement.name_span)
+        self._check_known(statement.name, statement.name_span, stream=True)
         table = self._tables.table(statement.name.lower())
         seconds = calls = None
         if (budget := statement.budget) is not None:
@@ -201,7 +215,7 @@ class Ddl:
         if taken or name.lower() in self._definitions.stored:
             raise _taken(f'"{name}"', span, "a video table cannot share a table's or view's name")
 
-    def _check_known(self, name: str, span: Span) -> None:
+    def _check_known(self, name: str, span: Span, *, stream: bool = False) -> None:
         if name.lower() not in self._definitions.videos:
             raise ProgrammingError(
                 f'video table "{name}" does not exist',
@@ -210,6 +224,9 @@ class Ddl:
                 hint=did_you_mean(name, self._definitions.videos)
                 or "SELECT * FROM foveal.videos lists them",
             )
+        definition = self._definitions.videos[name.lower()]
+        if definition.stream is not None and not stream:
+            raise _other_kind(definition, span)
 
     def _check_body(self, body: str, statement: CreateStored, context: QueryContext) -> None:
         """Plan the view's query, so that a view that cannot run is refused when it is made."""
@@ -223,6 +240,20 @@ class Ddl:
                 start = statement.text.index(body, statement.body.start)
                 error.span = Span(error.span.start + start, error.span.end + start)
             raise
+
+
+def kind_of(definition: VideoDefinition) -> str:
+    """Return what SQL calls it: video table or video stream."""
+    return "video table" if definition.stream is None else "video stream"
+
+
+def _other_kind(definition: VideoDefinition, span: Span) -> ProgrammingError:
+    return ProgrammingError(
+        f'"{definition.name}" is a {kind_of(definition)}',
+        sqlstate="42809",
+        span=span,
+        hint=f"its statements say {kind_of(definition).upper()}",
+    )
 
 
 def _taken(what: str, span: Span, hint: str | None) -> ProgrammingError:

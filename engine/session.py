@@ -16,6 +16,7 @@ from foveal.engine.catalog.words import CatalogWords, catalog_words
 from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
 from foveal.engine.executor import Runtime
+from foveal.engine.following import Following
 from foveal.engine.intervals import carried_result
 from foveal.engine.pictures import FramePicture, Place, pictures
 from foveal.engine.pixel_functions import Run
@@ -23,6 +24,7 @@ from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
 from foveal.engine.proxy_statements import ProxyStatements
 from foveal.engine.result import Column, Result
+from foveal.engine.stream_statements import StreamStatements
 from foveal.engine.substrate import Parameters, Substrate, bindings, place_by_name
 from foveal.engine.tables import LiveTables
 from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled, Span
@@ -43,6 +45,7 @@ from foveal.planner.parse.statement import (
     Plain,
     Prepare,
     Query,
+    RefreshVideoStream,
     RefreshVideoTable,
     SetSetting,
     ShowProxies,
@@ -50,7 +53,7 @@ from foveal.planner.parse.statement import (
 )
 from foveal.planner.physical import ExactSelection, SqlFragment
 from foveal.planner.text import Edit, Mapped, apply, whole
-from foveal.reports import ProgressCallback, QueryReport
+from foveal.reports import Notice, ProgressCallback, QueryReport, StreamWindow
 from foveal.settings import Setting, Value, defaults, lookup
 
 MEMORY = ":memory:"
@@ -111,9 +114,21 @@ class Session:
             self._runtime,
             self._planning.users_functions,
         )
+        self._streams = StreamStatements(
+            self._substrate,
+            self._scratch,
+            self._definitions,
+            self._tables,
+            self._ddl,
+            self._settings,
+        )
         self._past: list[PastQuery] = []
         self._system = SystemCatalog(
-            self._tables.every, lambda: self._settings, self._past, self._pixels.functions.listed
+            self._tables.every,
+            lambda: self._settings,
+            self._past,
+            self._pixels.functions.listed,
+            {"streams": self._streams.streams, "windows": self._streams.windows},
         )
         self._prepared: dict[str, str] = {}
         self._open: Result | None = None
@@ -231,6 +246,29 @@ class Session:
         with self._lock:
             self._pixels.give(name, run, returns, cost, version)
 
+    def follow(self, stream: str) -> Following:
+        """Start to follow a stream; whoever asked closes it, in this thread.
+
+        Raises:
+            ProgrammingError: 42P01, there is none.
+        """
+        with self._lock:
+            self._settle()
+            self._refresh()
+            return self._streams.follow(stream)
+
+    def next_window(
+        self, following: Following, progress: ProgressCallback | None = None
+    ) -> tuple[StreamWindow | None, list[Notice]]:
+        """Wait for the next window of a stream; None at its end. Also what there is to remark."""
+        with self._lock:
+            self._settle()
+            context = self._context = QueryContext(dict(self._settings), progress)
+            try:
+                return following.next(context), context.report.notices
+            finally:
+                self._context = None
+
     # --- one statement -----------------------------------------------------------------------
 
     def _run(self, sql: str, parameters: Parameters, context: QueryContext) -> Result:
@@ -244,9 +282,14 @@ class Session:
             case Explain():
                 return self._explain(statement, context)
             case CreateVideoTable():
-                tag = self._ddl.create_video(statement, context)
+                make = self._streams.create if statement.stream else self._ddl.create_video
+                tag = make(statement, context)
             case DropVideoTable():
-                tag = self._ddl.drop_video(statement, context)
+                drop = self._streams.drop if statement.stream else self._ddl.drop_video
+                tag = drop(statement, context)
+            case RefreshVideoStream():
+                shown = self._streams.refresh(statement, context)
+                return _kept("REFRESH VIDEO STREAM", context.report, shown)
             case RefreshVideoTable():
                 tag = self._ddl.refresh_video(statement, context)
             case AnalyzeVideo():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from foveal.engine.catalog.definitions import Definitions, VideoDefinition
+from foveal.engine.catalog.definitions import Definitions, ListedVideo, VideoDefinition
 from foveal.engine.catalog.videos import LiveTable, Storage
+from foveal.engine.stream_log import StreamLog
+from foveal.engine.stream_options import StreamOptions
 from foveal.reports import Notice
 from foveal.settings import Value
 
@@ -31,10 +34,11 @@ class LiveTables:
         self._notice = notice
         self._storage: Storage | None = None
         self._live: dict[str, LiveTable] = {}
+        self._logs: dict[str, StreamLog] = {}
 
     def table(self, name: str) -> LiveTable:
         """Return the table at work under its present definition and files."""
-        definition = self._definitions.videos[name]
+        definition = self._recorded(self._definitions.videos[name])
         live = self._live.get(name)
         if live is None or live.definition != definition or live.stale():
             live = self.open(definition)
@@ -42,7 +46,13 @@ class LiveTables:
 
     def open(self, definition: VideoDefinition) -> LiveTable:
         """Return a table at work under a definition, which need not be saved yet."""
-        live = LiveTable(
+        live = self.apart(definition)
+        self._live[definition.name.lower()] = live
+        return live
+
+    def apart(self, definition: VideoDefinition) -> LiveTable:
+        """Return a table at work that no statement sees by its name."""
+        return LiveTable(
             definition,
             self.storage(),
             isolate=bool(self._settings["isolate_decode"]),
@@ -50,8 +60,22 @@ class LiveTables:
             device=str(self._settings["device"]),
             notice=self._notice,
         )
-        self._live[definition.name.lower()] = live
-        return live
+
+    def _recorded(self, definition: VideoDefinition) -> VideoDefinition:
+        """Return a stream's definition with the windows that are kept as its videos."""
+        if definition.stream is None:
+            return definition
+        log = self.stream_log(definition.stream)
+        kept = (log.folder / logged.file for logged in log.windows() if not logged.gone)
+        videos = tuple(ListedVideo(path.name, str(path)) for path in kept if path.exists())
+        return replace(definition, videos=videos)
+
+    def stream_log(self, options: StreamOptions) -> StreamLog:
+        """Return the log of a stream's recording."""
+        if options.ident not in self._logs:
+            root = self.storage().detections.manifest.folder
+            self._logs[options.ident] = StreamLog(root / "streams" / options.ident)
+        return self._logs[options.ident]
 
     def mentioned(self, words: Iterable[str]) -> dict[str, LiveTable]:
         """Return the tables whose folded names are among `words`."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from foveal import errors
 from foveal.cursor import LAST, Cursor
-from foveal.reports import ProgressCallback, QueryReport
+from foveal.reports import Notice, ProgressCallback, QueryReport, StreamWindow
 from foveal.session_thread import Parameters, SessionThread
 from foveal.settings import Value
 
@@ -180,6 +180,45 @@ class Connection:
         self.thread.call(
             lambda _: session.create_pixel_function(name, function, returns, cost, version)
         )
+
+    def follow(
+        self,
+        stream: str,
+        *,
+        seconds: float | None = None,
+        windows: int | None = None,
+        notice: Callable[[Notice], None] | None = None,
+    ) -> Iterator[StreamWindow]:
+        """Record a video stream and yield each window as soon as it was looked at.
+
+        Recording goes on while the caller works, and the connection may run other statements
+        between two windows. It ends with the stream, with the first window at which `seconds` of
+        it were seen, after `windows`, or when the iterator is closed: then the window under way is
+        not kept. `notice` is told of lost connections and the like.
+
+        Raises:
+            ProgrammingError: 42P01, there is no such stream.
+            OperationalError: 58030, the source cannot be opened or read.
+        """
+        thread, count, seen = self.thread, 0, 0.0
+        following = thread.call(lambda _: thread.session.follow(stream))
+        try:
+            while (windows is None or count < windows) and (seconds is None or seen < seconds):
+                window, notices = thread.call(
+                    lambda report: thread.session.next_window(
+                        following, report if self.progress is not None else None
+                    ),
+                    self.progress,
+                )
+                if notice is not None:
+                    for each in notices:
+                        notice(each)
+                if window is None:
+                    return
+                count, seen = count + 1, seen + window.seconds
+                yield window
+        finally:
+            following.close()
 
     def last_query(self) -> QueryReport | None:
         """Return the report of the last statement that ran to its end: interval, plan, costs."""

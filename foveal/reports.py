@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +39,31 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWindow:
+    """A window of a video stream: what was recorded, what it cost, and the count per frame.
+
+    `ts`, `seconds`: of the stream; `started`: when its first frame came. `frames_dropped` came and
+    could not be kept or decoded. `calls`: of the detector. `estimate` of FCOUNT lies in
+    [`low`, `high`], which holds with `confidence` for the window's frames; None and
+    the guarantee `none` where the window was not looked at.
+    """
+
+    window: int
+    video: str
+    started: datetime
+    ts: float
+    seconds: float
+    frames: int
+    frames_dropped: int
+    calls: int
+    estimate: float | None
+    low: float
+    high: float
+    confidence: float
+    guarantee: str
 
 
 @dataclass(slots=True)

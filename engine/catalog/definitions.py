@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from foveal.engine.stream_options import StreamOptions
 from foveal.engine.substrate import Substrate
 from foveal.errors import OperationalError
 from foveal.planner.protocols import DetectorInfo, StoredText
@@ -30,7 +31,8 @@ class VideoDefinition:
     """A video table as it was created.
 
     `sources` are the patterns as written, `videos` the files they named then. `detector_file`
-    is (path, bytes, mtime_ns) of the detector's file, empty for one that has none.
+    is (path, bytes, mtime_ns) of the detector's file, empty for one that has none. `stream` is a
+    stream's own options; its `videos` are then what was recorded, which the definition leaves out.
     """
 
     name: str
@@ -41,6 +43,7 @@ class VideoDefinition:
     videos: tuple[ListedVideo, ...]
     detector: DetectorInfo
     detector_file: tuple[str, int, int] | None
+    stream: StreamOptions | None = None
 
     def dump(self) -> str:
         """Return the definition as JSON."""
@@ -54,6 +57,7 @@ class VideoDefinition:
                 "videos": [[v.name, v.path] for v in self.videos],
                 "detector": detector,
                 "detector_file": self.detector_file,
+                "stream": None if self.stream is None else self.stream.dump(),
             }
         )
 
@@ -63,7 +67,7 @@ class VideoDefinition:
         held = cast("dict[str, Any]", json.loads(text))
         detector = dict(held["detector"])
         detector["classes"] = tuple(detector["classes"])
-        file = held["detector_file"]
+        file, stream = held["detector_file"], held.get("stream")
         return cls(
             name,
             tuple(held["sources"]),
@@ -73,6 +77,7 @@ class VideoDefinition:
             tuple(ListedVideo(n, p) for n, p in held["videos"]),
             DetectorInfo(**detector),
             (str(file[0]), int(file[1]), int(file[2])) if file else None,
+            None if stream is None else StreamOptions(**stream),
         )
 
 

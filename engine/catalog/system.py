@@ -35,6 +35,24 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         ]
     ),
     "proxies": PROXIES,
+    "streams": pa.schema(
+        [
+            ("name", _TEXT), ("source", _TEXT), ("detector", _TEXT), ("condition", _TEXT),
+            ("window_seconds", _REAL), ("budget_calls", _INT), ("budget_seconds", _REAL),
+            ("error", _REAL), ("keep_seconds", _REAL), ("windows", _INT), ("windows_kept", _INT),
+            ("seconds", _REAL), ("frames", _INT), ("frames_dropped", _INT), ("bytes", _INT),
+            ("folder", _TEXT),
+        ]
+    ),
+    "windows": pa.schema(
+        [
+            ("stream", _TEXT), ("window", _INT), ("video", _TEXT),
+            ("started", pa.timestamp("us", "UTC")), ("ts", _REAL), ("seconds", _REAL),
+            ("frames", _INT), ("frames_dropped", _INT), ("calls", _INT), ("estimate", _REAL),
+            ("low", _REAL), ("high", _REAL), ("confidence", _REAL), ("guarantee", _TEXT),
+            ("kept", _FLAG),
+        ]
+    ),
     "settings": pa.schema(
         [("name", _TEXT), ("value", _TEXT), ("default_value", _TEXT), ("meaning", _TEXT)]
     ),
@@ -75,9 +93,11 @@ class SystemCatalog:
         settings: Callable[[], Mapping[str, Value]],
         past: Sequence[PastQuery],
         functions: Callable[[], Sequence[tuple[str, str, str, str]]],
+        more: Mapping[str, Callable[[], list[dict[str, object]]]],
     ) -> None:
-        """Take where the facts come from."""
+        """Take where the facts come from; `more` makes the rows of further catalogs."""
         self._tables = tables
+        self._more = more
         self._settings = settings
         self._past = past
         self._listed = functions
@@ -91,6 +111,7 @@ class SystemCatalog:
             "settings": self._setting_rows,
             "functions": self._functions,
             "queries": self._queries,
+            **self._more,
         }
         return pa.Table.from_pylist(makers[name](), schema=SCHEMAS[name])
 

@@ -10,6 +10,7 @@ from foveal.planner.parse.grammar import branches, leaves, read, syntax_error
 from foveal.planner.parse.lexer import fold, string_value, tokenize
 from foveal.planner.parse.mentions import SYSTEM_SCHEMA
 from foveal.planner.parse.own_proxy import parse_proxy
+from foveal.planner.parse.own_stream import parse_stream
 from foveal.planner.parse.parts import at, is_op, split_list, word_at
 from foveal.planner.parse.statement import (
     AnalyzeVideo,
@@ -46,6 +47,9 @@ def parse_own(
     """
     words = [word_at(tokens, i) for i in range(5)]
     first, second = words[0], words[1]
+    stream = parse_stream(text, tokens)
+    if stream is not None:
+        return stream
     if first == "CREATE" and "VIDEO" in (second, words[3] if second == "OR" else ""):
         return _create_video(text, tokens)
     if first == "DROP" and second == "VIDEO":

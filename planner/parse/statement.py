@@ -199,6 +199,8 @@ class Query:
 class CreateVideoTable:
     """CREATE [OR REPLACE] VIDEO TABLE [IF NOT EXISTS] name FROM 'pattern', .. [WITH (k = v, ..)].
 
+    CREATE VIDEO STREAM is `stream`; its only source is an address.
+
     `option_spans` has, per option, the span of its name and of its value.
     """
 
@@ -211,16 +213,18 @@ class CreateVideoTable:
     source_spans: tuple[Span, ...]
     options: Mapping[str, Scalar]
     option_spans: Mapping[str, tuple[Span, Span]]
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DropVideoTable:
-    """DROP VIDEO TABLE [IF EXISTS] name."""
+    """DROP VIDEO TABLE or STREAM (`stream`) [IF EXISTS] name."""
 
     text: str
     name: str
     name_span: Span
     if_exists: bool
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,20 @@ class RefreshVideoTable:
     text: str
     name: str
     name_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshVideoStream:
+    """REFRESH VIDEO STREAM name [FOR n SECONDS | WINDOWS]: record, and look at each window.
+
+    `limit` is None up to the stream's end, else in seconds or windows, as `unit` says.
+    """
+
+    text: str
+    name: str
+    name_span: Span
+    limit: float | None
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +401,7 @@ Statement = (
     | CreateVideoTable
     | DropVideoTable
     | RefreshVideoTable
+    | RefreshVideoStream
     | AnalyzeVideo
     | CreateProxy
     | DropProxy
