@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from foveal.errors import DataError, ProgrammingError
@@ -28,7 +29,7 @@ _ARROW: Mapping[str, pa.DataType] = {
 _VERSION = 1
 """Raise when an answer of a function of ours changes: kept answers are keyed by it."""
 
-Run = Callable[[list[Any]], Sequence[Any]]
+Run = Callable[[list[Any]], Sequence[Any] | npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from foveal.session_thread import Parameters, SessionThread
 from foveal.settings import Value
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from foveal.engine.session import Session
 
 apilevel = "2.0"
@@ -154,7 +156,7 @@ class Connection:
     def create_pixel_function(
         self,
         name: str,
-        function: Callable[[list[Any]], Sequence[Any]],
+        function: Callable[[list[Any]], Sequence[Any] | npt.NDArray[Any]],
         returns: str,
         cost: float | None = None,
         *,

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.stats import binom
 
@@ -112,11 +113,18 @@ def test_combinations_hold_at_the_asked_confidence_over_many_seeds(
     session = open_toy()
     truth = dict(zip("de", exact_rows(session, sql)[0], strict=True))
     session.execute("SET foveal.guarantee = 'asymptotic'")
+
     # Every detection is stored by now; the samples are to be drawn as if none were.
-    monkeypatch.setattr(LiveTable, "processed", lambda self: np.zeros(self.frames, np.bool_))
-    monkeypatch.setattr(inference, "ensure", lambda *_: None)
+    def unknown(table: LiveTable) -> npt.NDArray[np.bool_]:
+        return np.zeros(table.frames, np.bool_)
+
+    def nothing(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(LiveTable, "processed", unknown)
+    monkeypatch.setattr(inference, "ensure", nothing)
     sampled = sys.modules["foveal.engine.operators.sample_aggregate"]
-    monkeypatch.setattr(sampled, "ensure", lambda *_: None)
+    monkeypatch.setattr(sampled, "ensure", nothing)
     misses, trials = dict.fromkeys("de", 0), 30
     for seed in range(trials):
         session.execute(f"SET foveal.seed = {seed}")

@@ -1,9 +1,11 @@
 """Functions over pictures: real pixels, once per object that needs them, cheap tests first."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from foveal.engine.session import Session
@@ -12,16 +14,25 @@ from foveal.errors import FovealError
 ARRIVED = "SELECT count(*) FROM street"
 
 
+Image = npt.NDArray[np.uint8]
+
+
+def mean(image: Image) -> float:
+    return float(image.mean())
+
+
 class Seen:
     """A function over pictures that counts them."""
 
-    def __init__(self, session: Session, name: str, value: Any = None, **options: Any) -> None:
-        self.images: list[np.ndarray] = []
-        self._value = value or (lambda image: float(image.mean()))
-        given = {"returns": "DOUBLE", "cost": None, "version": None, **options}
-        session.create_pixel_function(name, self, given["returns"], given["cost"], given["version"])
+    def __init__(
+        self, session: Session, name: str, value: Callable[[Image], Any] = mean, *,
+        returns: str = "DOUBLE", cost: float | None = None, version: str | None = None,
+    ) -> None:  # fmt: skip
+        self.images: list[Image] = []
+        self._value = value
+        session.create_pixel_function(name, self, returns, cost, version)
 
-    def __call__(self, images: list[np.ndarray]) -> list[Any]:
+    def __call__(self, images: list[Image]) -> list[Any]:
         for image in images:
             assert image.dtype == np.uint8
             assert image.ndim == 3
@@ -108,7 +119,7 @@ def test_answers_outlive_the_session(open_toy: Any, tmp_path: Path) -> None:
 def test_a_pilot_finds_the_order(open_toy: Any) -> None:
     session = open_toy()
     every = one(session, ARRIVED)
-    loose = Seen(session, "loose", lambda image: 1.0, cost=1e-6)
+    loose = Seen(session, "loose", lambda _: 1.0, cost=1e-6)
     tight = Seen(session, "tight", lambda image: float(image[..., 0].mean() > 1e9), cost=1e-3)
     where = "loose(content) = 1 AND tight(content) = 1"
     assert one(session, f"{ARRIVED} WHERE {where}") == 0
@@ -212,13 +223,29 @@ def test_whole_frames(open_toy: Any) -> None:
     assert session.report.detector_calls == 0
 
 
+def raises(images: list[Image]) -> list[float]:
+    return [1 / 0 for _ in images]
+
+
+def one_for_all(images: list[Image]) -> list[float]:
+    return [float(len(images))]
+
+
+def words(images: list[Image]) -> list[str]:
+    return ["x" for _ in images]
+
+
+def nothing(images: list[Image]) -> None:
+    del images
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (lambda images: 1 / 0, "glow() failed"),
-        (lambda images: [1.0], "returned 1 value(s) for"),
-        (lambda images: ["x"] * len(images), "glow() failed"),
-        (lambda images: None, "glow() failed"),
+        (raises, "glow() failed"),
+        (one_for_all, "returned 1 value(s) for"),
+        (words, "glow() failed"),
+        (nothing, "glow() failed"),
     ],
 )
 @pytest.mark.parametrize(
@@ -267,7 +294,7 @@ def test_types(open_toy: Any, returns: str, value: Any) -> None:
 
 
 def test_arrays_and_nulls_come_back(open_toy: Any) -> None:
-    session = open_toy()
+    session: Session = open_toy()
     session.create_pixel_function("a", lambda ims: np.arange(len(ims)) * 1.0, "DOUBLE", None, None)
     session.create_pixel_function("b", lambda ims: [None] * len(ims), "DOUBLE", None, None)
     assert one(session, "SELECT count(a(content)) - count(*) FROM street") == 0
@@ -349,7 +376,10 @@ def test_classify(open_toy: Any, tmp_path: Path) -> None:
     assert agree > 0.9 * every
     reds = one(session, f"{ARRIVED} WHERE class = 'car' AND classify(content, '{path}') = 'red'")
     assert reds == found["car", "red"]
+    counted = f"SELECT FCOUNT(*) FROM street WHERE classify(content, '{path}') = 'rouge'"
+    assert one(session, f"{counted} ERROR WITHIN 0.5") == 0
     path.with_suffix(".names").write_text("rouge\nvert\nbleu\n")
+    assert one(session, f"{counted} ERROR WITHIN 0.5") > 0
     assert one(session, f"{ARRIVED} WHERE classify(content, '{path}') = 'rouge'") == sum(
         n for (_, colour), n in found.items() if colour == "red"
     )

@@ -45,7 +45,7 @@ def opened(path: Path) -> Classifier:
 
 
 def pictures() -> list[np.ndarray]:
-    found = []
+    found: list[np.ndarray] = []
     for channel in (2, 0, 1, 1):
         image = np.full((5 + channel, 7, 3), 40, np.uint8)
         image[..., channel] = 220
