@@ -26,7 +26,7 @@ from foveal.engine.inference import object_batch
 from foveal.engine.relations import OBJECTS
 from foveal.engine.small_detector import look_seconds, offered
 from foveal.engine.thumbnails import ensure_thumbnails, thumbnails_at
-from foveal.errors import OperationalError
+from foveal.errors import FovealError, InternalError, OperationalError, QueryCanceled
 from foveal.planner.protocols import ProxyFacts, Quantity
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ MOST_LABELS = 2000
 LABEL_CHUNK = 8192
 SCORE_CHUNK = 4096
 """Frames labelled or scored at once (38 MB of thumbnails)."""
+KEEP_CHUNKS = 16
+"""Scores are made durable after so many chunks: some seconds of work."""
 _COLUMNS = ("video", "frame", "class", "confidence", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -208,6 +210,25 @@ def train(
     return _facts(table, kept)
 
 
+def try_train(table: LiveTable, quantity: Quantity, runtime: Runtime) -> ProxyFacts | None:
+    """Return `train`, or None and a notice where it fails: the statement did not ask for it.
+
+    Raises:
+        QueryCanceled: 57014. OperationalError: 53400, the BUDGET is spent. InternalError: XX000.
+    """
+    try:
+        return train(table, quantity, runtime)
+    except (QueryCanceled, InternalError):
+        raise
+    except FovealError as error:
+        if error.sqlstate == "53400":
+            raise
+        runtime.context.notice(
+            f"no proxy was trained for {quantity.text}: {error.message}", severity="WARNING"
+        )
+        return None
+
+
 def scores(
     table: LiveTable, facts: ProxyFacts, positions: Positions, runtime: Runtime
 ) -> ProxyScores:
@@ -254,6 +275,14 @@ def _scores(
         times = _times(table)
         extras = offered(table, proxy.quantity, runtime)
         fresh: list[Positions] = []
+
+        def keep() -> None:
+            done = np.concatenate([missing[:0], *fresh])
+            fresh.clear()
+            for i, frames in table.split(done):
+                new = dense[table.starts[i] + frames, None]
+                store.scores.add(proxy.key, table.videos[i].content_hash, frames, new)
+
         unseen = _without_pictures(table, proxy.fitted.family, missing)
         looked_at = [background_positions(table.starts, i) for i, _ in table.split(unseen)]
         try:
@@ -272,12 +301,11 @@ def _scores(
                     extras=extras,
                 )
                 fresh.append(chunk)
+                if len(fresh) >= KEEP_CHUNKS:
+                    keep()
             context.advance("score", len(missing), len(missing))
         finally:
-            done = np.concatenate(fresh) if fresh else missing[:0]
-            for i, frames in table.split(done):
-                new = dense[table.starts[i] + frames, None]
-                store.scores.add(proxy.key, table.videos[i].content_hash, frames, new)
+            keep()
     return dense[positions]
 
 

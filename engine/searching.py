@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from foveal.engine.candidates import Block, Candidates, Flags, Floats, Ints
-from foveal.engine.catalog.videos import LiveTable, Positions
+from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.context import TimeIsUp
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import stretches
-from foveal.engine.proxies import scores, should_train, train
+from foveal.engine.proxies import scores, should_train, try_train
 from foveal.errors import FovealError
 from foveal.planner.lower.proxied import stored_for
 from foveal.planner.lower.search import frame_rate
@@ -123,8 +123,9 @@ class FrameSearch:
         while at < len(known) and not self._run.full:
             context.check()
             frames = known[at : at + size]
-            hits, values = self._evaluate(frames)
-            self._run.know(frames, hits, values)
+            self._run.know(frames, self._hits(frames))
+            if not self._run.full:
+                self._run.label(None, frames, self._values(frames))
             at += size
             if not PIXELS & set(self._scan.columns):
                 size = min(2 * size, MOST_KNOWN)
@@ -156,39 +157,46 @@ class FrameSearch:
         def wanted(position: int) -> bool:
             return bool(open_[self._candidate(position)])
 
-        looking = stretches(self._live, positions, context, size=step.chunk, wanted=wanted)
+        looking = stretches(
+            self._live, positions, context,
+            columns=self._scan.columns, size=step.chunk, wanted=wanted,
+        )  # fmt: skip
+        looked: list[Ints] = []
         with closing(looking):
-            for seen in looking:
+            for seen, objects in looking:
                 frames = np.sort(self._order[np.searchsorted(self._sorted, seen)])
-                hits, values = self._evaluate(frames)
-                go_on = run.add(step, frames, hits, values)
+                hits = self._hits(frames, objects)
+                looked.append(frames)
+                go_on = run.add(step, frames, hits)
                 context.advance("search", run.looked, None)
                 if not go_on:
-                    return
+                    break
                 if hits.any():
                     open_ = run.open
+        if looked and not run.full:
+            frames = np.sort(np.concatenate(looked))
+            run.label(step, frames, self._values(frames))
 
     def _candidate(self, position: int) -> int:
         return int(self._order[np.searchsorted(self._sorted, position)])
 
-    def _evaluate(self, frames: Ints) -> tuple[Flags, Floats]:
-        """Return (bool [frames]: it gives a row, its counts [frames, heads]); keep the rows."""
-        positions: Positions = self._all.positions[frames]
-        order = np.argsort(positions, kind="stable")
-        rows = self._block.rows(positions[order])
+    def _hits(self, frames: Ints, objects: pa.RecordBatch | None = None) -> Flags:
+        """Return bool [frames], which of them give a row; keep the rows."""
+        rows = self._block.rows(np.sort(self._all.positions[frames]), objects)
         self._empty = rows.slice(0, 0)
         found, row_of = self._block.places_of(self._all, rows)
-        hits = np.isin(frames, found, assume_unique=True)
         kept = rows.take(pa.array(row_of, pa.int64()))
         for row, candidate in enumerate(found.tolist()):
             self._rows[candidate] = (kept, row)
-        return hits, self._values(positions, order, hits)
+        return np.isin(frames, found, assume_unique=True)
 
-    def _values(self, positions: Positions, order: Ints, hits: Flags) -> Floats:
-        """Return what the heads count, or else whether there is a row."""
+    def _values(self, frames: Ints) -> Floats:
+        """Return what the heads count in known frames, or else whether there is a row."""
+        positions = self._all.positions[frames]
+        order = np.argsort(positions, kind="stable")
         if self._heads:
             try:
-                counted = np.empty((len(positions), len(self._heads)))
+                counted = np.empty((len(frames), len(self._heads)))
                 counted[order] = self._block.values(self._heads, positions[order])
             except FovealError as error:
                 if error.sqlstate in ("57014", "58030"):
@@ -197,7 +205,7 @@ class FrameSearch:
                 self._run.forget_heads()
             else:
                 return counted
-        return hits.astype(np.float64)[:, None]
+        return np.isin(frames, np.array(list(self._rows), np.int64)).astype(np.float64)[:, None]
 
     # --- proxies ------------------------------------------------------------------------------
 
@@ -215,8 +223,8 @@ class FrameSearch:
         for quantity, _ in self._heads:
             known = self._stored(quantity)
             if known is None or should_train(self._live, quantity, known):
-                known = train(self._live, quantity, self._runtime)
-            if not known.useful:
+                known = try_train(self._live, quantity, self._runtime)
+            if known is None or not known.useful:
                 self._run.refuse()
                 return
             found.append(known)

@@ -103,8 +103,8 @@ class ProxyLook:
         found: list[tuple[int, ProxyFacts]] = []
         for column, quantity in self._wanted:
             assert isinstance(quantity, Quantity)
-            facts = proxies.train(self._table, quantity, self._runtime)
-            if not facts.useful:
+            facts = proxies.try_train(self._table, quantity, self._runtime)
+            if facts is None or not facts.useful:
                 break
             found.append((column, facts))
         return found
@@ -142,14 +142,15 @@ def rewrite(
         assert quantity is not None
         proxy = stored_for(quantity, facts)
         if proxy is None or not proxy.useful:
-            proxy = proxies.train(table, quantity, runtime)
+            proxy = proxies.try_train(table, quantity, runtime)
         labels = proxies.labels(table, quantity, positions[known], runtime)
-        if proxy.useful:
+        told = "labelled frames, joined in time,"
+        if proxy is not None and proxy.useful:
             values = proxies.scores(table, proxy, positions, runtime).values.astype(np.float64)
+            told = f"the proxy {proxy.name}"
         else:
             values = _interpolated(table, positions, positions[known], labels)
         values[known] = labels
-        told = f"the proxy {proxy.name}" if proxy.useful else "labelled frames, joined in time,"
         runtime.context.notice(
             f"{told} answered {aggregate.source}: nothing bounds the error", severity="WARNING"
         )

@@ -18,6 +18,7 @@ from foveal.engine.proxies import (
     spread_draw,
     stored,
     train,
+    try_train,
 )
 from foveal.engine.session import Session
 from foveal.errors import FovealError, OperationalError, QueryCanceled
@@ -264,3 +265,16 @@ def test_the_small_detector_is_a_look_of_its_own(open_toy: OpenToy) -> None:
     again = runtime(session)
     assert scores(table, facts, np.arange(190), again).values.tobytes() == found.values.tobytes()
     assert again.context.counters.frames_decoded == 0
+
+
+def test_a_failure_to_train_by_itself_is_a_notice(open_toy: OpenToy) -> None:
+    session = open_toy()
+    table = live(session)
+    work = detected(session, np.arange(0, 190, 2))
+    assert try_train(table, Quantity(("nothing > 3",)), work) is None
+    (notice,) = work.context.report.notices
+    assert notice.severity == "WARNING"
+    assert notice.message.startswith("no proxy was trained for COUNT(nothing > 3): ")
+    work.context.cancelled.set()
+    with pytest.raises(QueryCanceled):
+        try_train(table, ALL, work)
