@@ -14,8 +14,10 @@ CLAUSE_WORDS = (
     "BOUNDS",
     "BUDGET",
     "CALLS",
+    "CREATE PROXY",
     "CREATE VIDEO STREAM",
     "CREATE VIDEO TABLE",
+    "DROP PROXY",
     "DROP VIDEO STREAM",
     "DROP VIDEO TABLE",
     "ERROR WITHIN",
@@ -27,6 +29,7 @@ CLAUSE_WORDS = (
     "REFRESH VIDEO STREAM",
     "REFRESH VIDEO TABLE",
     "SECONDS",
+    "SHOW PROXIES",
     "SHOW foveal.",
     "SET foveal.",
 )
