@@ -11,6 +11,7 @@ import pytest
 from foveal.engine.cache.profiles import Profiles
 from foveal.engine.operators.proxy_look import ProxyLook
 from foveal.engine.session import Session
+from foveal.planner.estimators import SamplingRun
 from foveal.planner.protocols import Profile
 
 FRAMES = 1200
@@ -70,6 +71,10 @@ def ask(long_clip: Path, toy: Any) -> Iterator[Callable[..., Session]]:
         session.close()
 
 
+def _never(look: ProxyLook, run: SamplingRun) -> None:
+    del look, run
+
+
 def truth(open_session: Callable[..., Session]) -> float:
     rows = open_session().execute(CARS).fetchall()
     return float(str(rows[0][0]))
@@ -102,7 +107,7 @@ def test_the_scores_save_detector_calls(
         session.execute("CREATE PROXY cars ON street FOR COUNT(class = 'car') WITH (labels = 200)")
         if not through:
             session.execute("DROP PROXY cars")
-            monkeypatch.setattr(ProxyLook, "consider", lambda *_: None)
+            monkeypatch.setattr(ProxyLook, "consider", _never)
         result = session.execute(f"{CARS} ERROR WITHIN 0.05")
         result.fetchall()
         calls[through] = result.report.detector_calls

@@ -5,6 +5,10 @@ a feature, so there is no global pooling and no augmentation. torch trains it; n
 that a kept model needs no torch. Source: after Kang et al., "NoScope", VLDB 2017, section 5.
 """
 
+# torch is an extra: where it is not installed, nothing of it has a type.
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
