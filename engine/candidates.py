@@ -17,6 +17,7 @@ from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import objects_at
 from foveal.engine.proxies import labels
+from foveal.engine.relations import OBJECTS
 from foveal.planner.physical import FrameScan, GapLimitRows, ObjectScan
 from foveal.planner.protocols import Quantity
 
@@ -73,10 +74,15 @@ class Block:
         names = sorted(video.name for video in table.videos)
         self._video = {name: i for i, name in enumerate(names)}
 
-    def rows(self, positions: Positions) -> pa.Table:
-        """Return the block's rows for frames at sorted positions, detected first where need be."""
+    def rows(self, positions: Positions, objects: pa.RecordBatch | None = None) -> pa.Table:
+        """Return the block's rows for frames at sorted positions, detected first where need be.
+
+        `objects`: theirs, where they are at hand.
+        """
         context = self._runtime.context
-        if isinstance(self._scan, ObjectScan):
+        if objects is not None:
+            found = pa.Table.from_batches([objects], schema=OBJECTS)
+        elif isinstance(self._scan, ObjectScan):
             found = objects_at(self._table, positions, self._scan.columns, context)
         else:
             found = pa.Table.from_batches([self._table.frame_batch(positions, self._scan.columns)])

@@ -55,14 +55,15 @@ def stretches(
     positions: Positions,
     context: QueryContext,
     *,
+    columns: tuple[str, ...],
     size: int,
     wanted: Callable[[int], bool],
-) -> Generator[Positions]:
+) -> Generator[tuple[Positions, pa.RecordBatch]]:
     """Detect frames (sorted positions, none of them stored) in one pass over each video.
 
-    Yields every `size` of them, or what is left, once they are stored: whoever has seen enough
-    closes the generator. A frame whose position is not `wanted` any more when its turn comes is
-    passed over.
+    Yields every `size` of them, or what is left, with their objects: whoever has seen enough closes
+    the generator, and all are stored then. A frame whose position is not `wanted` any more when its
+    turn comes is passed over.
 
     Raises:
         QueryCanceled: 57014. OperationalError: 58030, a video fails.
@@ -71,14 +72,16 @@ def stretches(
         start = int(table.starts[i])
         found = _detections(table, i, frames, context, size, lambda n, at=start: wanted(at + n))
         with closing(found):
-            for numbers in found:
-                yield np.array(numbers, np.int64) + start
+            for numbers, objects in found:
+                frames = np.array(numbers, np.int64)
+                stored = objects_table(numbers, objects)
+                yield frames + start, object_batch(table, i, frames, columns, stored=stored)
 
 
 def _detect_video(
     table: LiveTable, i: int, frames: Positions, context: QueryContext, done: int, total: int
 ) -> int:
-    for numbers in _detections(table, i, frames, context):
+    for numbers, _ in _detections(table, i, frames, context):
         done += len(numbers)
         context.advance("detect", done, total)
     return done
@@ -91,10 +94,11 @@ def _detections(
     context: QueryContext,
     size: int | None = None,
     wanted: Callable[[int], bool] | None = None,
-) -> Generator[list[int]]:
-    """Yield the numbers of detected frames: a batch of the detector's at a time.
+) -> Generator[tuple[list[int], list[Detections]]]:
+    """Yield detected frames: their numbers, and what was found in each.
 
-    With `size`, that many at a time, and made durable before they are yielded.
+    A batch of the detector's at a time, or `size` frames. All are stored at the end, or when the
+    generator is closed.
     """
     video = table.videos[i]
     counters = DecodeCounters()
@@ -102,8 +106,10 @@ def _detections(
     batch: list[tuple[int, Image]] = []
     most = int(context.settings["batch_frames"])
     spent, calls = 0.0, 0
+    told: list[int] = []
+    seen: list[Detections] = []
 
-    def flush() -> list[int]:
+    def flush() -> None:
         nonlocal spent, calls
         context.check()
         context.check_budget(len(batch))
@@ -116,12 +122,12 @@ def _detections(
         context.report.detector_calls += len(batch)
         numbers = [number for number, _ in batch]
         pending.add(numbers, found)
+        told.extend(numbers)
+        seen.extend(found)
         batch.clear()
-        return numbers
 
     try:
         _ = table.detector  # loading it is no part of its speed
-        told: list[int] = []
         # The next batch is decoded in the child while the detector works on this one.
         ahead = max(SLOTS, most) if size is None else SLOTS
         pictures = video.read(frames, counters=counters, cancel=context.check, ahead=ahead)
@@ -131,17 +137,14 @@ def _detections(
             batch.append((number, picture))
             if len(batch) < most and (size is None or len(told) + len(batch) < size):
                 continue
-            told += flush()
+            flush()
             if size is None or len(told) >= size:
-                if size is not None:
-                    pending.keep()
-                yield told
-                told = []
+                yield told, seen
+                told, seen = [], []
         if batch:
-            told += flush()
+            flush()
         if told:
-            pending.keep()
-            yield told
+            yield told, seen
     finally:
         pending.keep()
         context.counters.frames_decoded += counters.frames_decoded
@@ -216,13 +219,17 @@ def object_batch(
     frames: Positions,
     columns: tuple[str, ...],
     tracks: npt.NDArray[np.int64] | None = None,
+    *,
+    stored: pa.Table | None = None,
 ) -> pa.RecordBatch:
     """Return the objects relation's rows for stored frames (sorted) of video i.
 
-    `tracks` int64, one per row of the video's frames asked for: track ids, 0 for none.
+    `tracks` int64, one per row of the video's frames asked for: track ids, 0 for none. `stored`:
+    what the store holds of these frames, where it is at hand.
     """
     video = table.videos[i]
-    stored = table.storage.detections.read(video.content_hash, table.info.key, frames)
+    if stored is None:
+        stored = table.storage.detections.read(video.content_hash, table.info.key, frames)
     rows = stored.num_rows
     numbers = stored.column("frame").to_numpy()
     arrays: dict[str, Column] = {

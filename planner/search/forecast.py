@@ -26,8 +26,8 @@ bound is brief; means of objects in fixed cameras are published from 0.3 s (cars
 10 s (boats)."""
 EVENT_SECONDS = 1.0
 """One length between them, where one is needed."""
-TELLING = 0.006
-"""Seconds to keep a few detections and to evaluate the block's text on them."""
+TELLING = 0.005
+"""Seconds to evaluate a block's text on a few detections."""
 LABELS = 100
 """Labelled frames before a proxy is trained."""
 RANKS = 256

@@ -17,8 +17,8 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-VARIED = 3
-"""Labels that must differ from the others before there is anything to learn."""
+VARIED = 5
+"""Labels that must differ from the commonest value before proxies are tried at all."""
 
 
 class Ranking:

@@ -148,24 +148,31 @@ class SearchRun:
         """What share of the frames are hits, as far as is known."""
         return self._belief
 
-    def know(self, frames: Ints, hits: Flags, values: Floats) -> None:
+    def know(self, frames: Ints, hits: Flags) -> None:
         """Take candidates (ascending) that were known before the search; they cost nothing.
 
-        `values` float64 [frames, heads]. The belief that the search was given covers them already.
+        The belief that the search was given covers them already.
         """
-        self._take(frames, hits, values, blind=True)
+        self._take(frames, hits)
 
-    def add(self, step: Step, frames: Ints, hits: Flags, values: Floats) -> bool:
+    def label(self, step: Step | None, frames: Ints, values: Floats) -> None:
+        """Take the counts of frames (ascending) told before, float64 [frames, heads].
+
+        `step` is what they were looked at for, None for those known beforehand.
+        """
+        blind = step is None or step.kind in ("search", "random")
+        self.ranking.label(frames, values, blind=blind)
+
+    def add(self, step: Step, frames: Ints, hits: Flags) -> bool:
         """Take what some of a step's frames (ascending) hold; say whether its rest is of use."""
-        blind = step.kind in ("search", "random")
-        if blind:
+        if step.kind in ("search", "random"):
             self._in_turn += len(frames) if step.kind == "search" else 0
             worth = effective_trials(self._distances(frames), self._event)
             self._belief = self._belief.after(float(worth @ hits), float(worth @ ~hits))
         else:
             self._promised += self._rate * len(frames)
             self._kept_promises += int(hits.sum())
-        self._take(frames, hits, values, blind=blind)
+        self._take(frames, hits)
         if self.full:
             return False
         leap = self._gap / self._step * self._prices.profile.decode_frame
@@ -192,10 +199,9 @@ class SearchRun:
         """Take it that nothing useful was learnt from the labels so far."""
         self._refused_at = self.looked
 
-    def _take(self, frames: Ints, hits: Flags, values: Floats, *, blind: bool) -> None:
+    def _take(self, frames: Ints, hits: Flags) -> None:
         self._seen[frames] = True
         self._hit[frames] = hits
-        self.ranking.label(frames, values, blind=blind)
         if hits.any():
             places = np.flatnonzero(self._hit)
             chosen = pack(self._videos[places], self._places[places], self._gap, self._want)
