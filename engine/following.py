@@ -83,7 +83,7 @@ class Following:
             window=options.window,
             stall=options.stall,
             reconnect=options.reconnect,
-            first=0 if last is None else last.window.window + 1,
+            first=0 if last is None else last.window.number + 1,
             ts=0.0 if last is None else last.window.ts + last.window.seconds,
             resume=resume,
         )
@@ -129,7 +129,7 @@ class Following:
         """Return what is to be told of a window."""
         upper = float(self._table.definition.max_count)
         window = StreamWindow(
-            window=recorded.number,
+            number=recorded.number,
             video=recorded.path.name,
             started=datetime.fromtimestamp(recorded.started, UTC),
             ts=recorded.ts,
@@ -150,12 +150,12 @@ class Following:
         except OperationalError as error:
             if error.sqlstate != "58030":
                 raise
-            context.notice(f"window {window.window} is lost: {error.message}", severity="WARNING")
+            context.notice(f"window {window.number} is lost: {error.message}", severity="WARNING")
             return window
         window = replace(window, frames=frames, frames_dropped=max(0, recorded.received - frames))
         if late:
             context.notice(
-                f"window {window.window} was not looked at: {BACKLOG} later ones wait",
+                f"window {window.number} was not looked at: {BACKLOG} later ones wait",
                 severity="WARNING",
             )
             return window
@@ -183,7 +183,7 @@ class Following:
         run = SamplingRun(
             [group],
             delta=delta,
-            seed=self._seed + window.window,
+            seed=self._seed + window.number,
             costs=Costs(detect=live.facts().profile.detect_frame),
             temporal=False,
         )
@@ -204,7 +204,7 @@ class Following:
             estimate = min(max(near, answer.low), answer.high)
         if answer.clipped:
             context.notice(
-                f"window {window.window}: {answer.clipped} frame(s) held more than max_count = "
+                f"window {window.number}: {answer.clipped} frame(s) held more than max_count = "
                 f"{upper:g} objects and count as {upper:g}"
             )
         return replace(

@@ -73,7 +73,7 @@ class StreamLog:
 
     def forget(self, logged: Logged) -> None:
         """Delete a window's file; what is known of it stays."""
-        self._append({"gone": logged.window.window})
+        self._append({"gone": logged.window.number})
         (self.folder / logged.file).unlink(missing_ok=True)
 
     def _append(self, line: Mapping[str, object]) -> None:
@@ -107,7 +107,7 @@ def _parse(data: bytes) -> list[Logged]:
         told["started"] = datetime.fromtimestamp(told["started"], UTC)
         inode = held["inode"]
         window = StreamWindow(**told)
-        found[window.window] = Logged(
+        found[window.number] = Logged(
             window, held["file"], held["dts"], None if inode is None else (inode[0], inode[1])
         )
     return list(found.values())

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import pyarrow as pa
 
 from foveal.engine.catalog.definitions import Definitions, VideoDefinition
-from foveal.engine.catalog.videos import create_definition
+from foveal.engine.catalog.videos import TABLE_OPTIONS, create_definition
 from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
 from foveal.engine.following import Following, count_objects
@@ -32,7 +32,7 @@ from foveal.settings import Value
 
 WINDOWS = pa.schema(
     [
-        ("window", pa.int64()), ("video", pa.string()), ("started", pa.timestamp("us", "UTC")),
+        ("number", pa.int64()), ("video", pa.string()), ("started", pa.timestamp("us", "UTC")),
         ("ts", pa.float64()), ("seconds", pa.float64()), ("frames", pa.int64()),
         ("frames_dropped", pa.int64()), ("calls", pa.int64()), ("estimate", pa.float64()),
         ("low", pa.float64()), ("high", pa.float64()), ("confidence", pa.float64()),
@@ -88,6 +88,7 @@ class StreamStatements:
         except DataError as error:
             error.span = statement.source_spans[0]
             raise
+        self._check_options(statement)
         options = stream_options(statement, uuid.uuid4().hex[:12])
         self._check_where(statement, options.where)
         definition = create_definition(
@@ -159,6 +160,13 @@ class StreamStatements:
             ProgrammingError: 42P01, there is no such stream.
         """
         definition = self._known(name, span)
+        if self._tables.read_only:
+            raise ProgrammingError(
+                "a stream cannot be recorded in a database that is opened for reading only",
+                sqlstate="25006",
+                span=span,
+                hint="open it for writing",
+            )
         assert definition.stream is not None
         return Following(
             self._tables.apart(replace(definition, videos=())),
@@ -245,12 +253,25 @@ class StreamStatements:
                 hint="COMMIT or ROLLBACK first",
             )
 
+    def _check_options(self, statement: CreateVideoTable) -> None:
+        from foveal.udfs import detectors
+
+        known = {**OPTIONS, **TABLE_OPTIONS, **detectors.OPTIONS}
+        for name in statement.options:
+            if name not in known:
+                raise ProgrammingError(
+                    f'video streams have no option "{name}"',
+                    sqlstate="42704",
+                    span=statement.option_spans[name][0],
+                    hint=did_you_mean(name, known) or "there are " + ", ".join(sorted(known)),
+                )
+
     def _check_where(self, statement: CreateVideoTable, where: str) -> None:
         try:
             count_objects(self._scratch, OBJECTS.empty_table(), where)
         except FovealError as error:
             raise DataError(
-                f"where is no condition over an object's columns: {error.message}",
+                f"where is no condition over an object's columns: {error.message.splitlines()[0]}",
                 sqlstate="22023",
                 span=statement.option_spans["where"][1],
                 hint="write where = 'class = ''car'' AND xmin > 100'",

@@ -36,6 +36,11 @@ class LiveTables:
         self._live: dict[str, LiveTable] = {}
         self._logs: dict[str, StreamLog] = {}
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the database is opened for reading."""
+        return self._read_only
+
     def table(self, name: str) -> LiveTable:
         """Return the table at work under its present definition and files."""
         definition = self._recorded(self._definitions.videos[name])
@@ -73,7 +78,7 @@ class LiveTables:
     def stream_log(self, options: StreamOptions) -> StreamLog:
         """Return the log of a stream's recording."""
         if options.ident not in self._logs:
-            root = self.storage().detections.manifest.folder
+            root = self._folder or self.storage().detections.manifest.folder
             self._logs[options.ident] = StreamLog(root / "streams" / options.ident)
         return self._logs[options.ident]
 

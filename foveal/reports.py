@@ -51,7 +51,7 @@ class StreamWindow:
     the guarantee `none` where the window was not looked at.
     """
 
-    window: int
+    number: int
     video: str
     started: datetime
     ts: float

@@ -1,10 +1,13 @@
 """What all tests share: a private cache directory, and the real clips and detectors where given."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -58,3 +61,96 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "street.mp4"
     scene.render(path, seed=7, seconds=20, fps=10, gop=20)
     return path
+
+
+@pytest.fixture(scope="session")
+def transport_stream(clip: Path) -> bytes:
+    """Return ten seconds of the rendered street as an MPEG-TS: a keyframe every two seconds."""
+    import io
+
+    import av
+
+    held = io.BytesIO()
+    with av.open(str(clip)) as source, av.open(held, "w", format="mpegts") as target:
+        picture = source.streams.video[0]
+        copied = target.add_stream_from_template(picture)
+        for packet, _ in zip(source.demux(picture), range(100), strict=False):
+            packet.stream = copied
+            target.mux_one(packet)
+    return held.getvalue()
+
+
+class StreamServer:
+    """Sends pieces of bytes, evenly over time, to whoever connects: one script per connection.
+
+    A script is (bytes, seconds, "close" or "stall"). After the last script nobody is let in.
+    `head` is sent first (an HTTP answer's head, say); with `reads` a request is read before.
+    """
+
+    def __init__(
+        self, scripts: list[tuple[bytes, float, str]], *, head: bytes = b"", reads: bool = False
+    ) -> None:
+        self._scripts = list(scripts)
+        self._head = head
+        self._reads = reads
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(30)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._end = asyncio.Event()
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self._server = server
+        self.port = int(server.sockets[0].getsockname()[1])
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            if self._reads:
+                await reader.readuntil(b"\r\n\r\n")
+            data, seconds, after = self._scripts.pop(0)
+            if not self._scripts:
+                self._server.close()
+            writer.write(self._head)
+            pieces = 40
+            size = -(-len(data) // pieces) or 1
+            for at in range(0, len(data), size):
+                writer.write(data[at : at + size])
+                await writer.drain()
+                await asyncio.sleep(seconds / pieces)
+            if after == "stall":
+                await self._end.wait()
+        writer.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., StreamServer]]:
+    """Return a function that starts a `StreamServer`; all are closed when the test ends."""
+    started: list[StreamServer] = []
+
+    def start(scripts: list[tuple[bytes, float, str]], **options: Any) -> StreamServer:
+        started.append(StreamServer(scripts, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

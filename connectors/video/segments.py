@@ -63,6 +63,7 @@ class Cutter:
         self._step = max(1, round(step / self._tick))
         self._last: int | None = None
         self._shown = -self._step
+        self._stood: int | None = None
         if self._ended is not None:  # a clock that starts anew goes on where the old one was
             self._ts += time.monotonic() - self._ended
             self._ended = None
@@ -109,6 +110,7 @@ class Cutter:
         self._end = max(self._end, shown + self._step)
         self._shown = shown
         self._kept += 1
+        self._stood = dts
         packet.pts = shown - self._first
         least = self._written + 1
         packet.dts = min(packet.pts, least if dts is None else max(least, dts - self._first))
@@ -144,7 +146,7 @@ class Cutter:
                 "received": self._received,
                 "kept": self._kept,
                 "started": self._started,
-                "dts": self._last,
+                "dts": self._stood,
             }
         )
         self._ts += seconds

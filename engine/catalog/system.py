@@ -46,7 +46,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "windows": pa.schema(
         [
-            ("stream", _TEXT), ("window", _INT), ("video", _TEXT),
+            ("stream", _TEXT), ("number", _INT), ("video", _TEXT),
             ("started", pa.timestamp("us", "UTC")), ("ts", _REAL), ("seconds", _REAL),
             ("frames", _INT), ("frames_dropped", _INT), ("calls", _INT), ("estimate", _REAL),
             ("low", _REAL), ("high", _REAL), ("confidence", _REAL), ("guarantee", _TEXT),
