@@ -49,7 +49,7 @@ def bind_selection(binding: Binding, index: int, block: Block, counts: bool) -> 
     bound = clauses.fnr or clauses.fpr
     assert bound is not None
     frames_of_groups = block.group_by is not None and block.having is not None
-    aggregates = block.group_by is None and binding.has_aggregates(index)
+    aggregates = block.group_by is None and _aggregates(binding.selects.get(index))
     grouped = block.group_by is not None and not frames_of_groups
     if counts or clauses.error is not None or aggregates or grouped:
         raise ProgrammingError(
@@ -89,6 +89,14 @@ def bind_selection(binding: Binding, index: int, block: Block, counts: bool) -> 
             binding.inputs[i] = (span, replace(item, child=node))
     if by_frame:
         binding.edits += [Edit(c.span, "true") for c in tests]
+
+
+def _aggregates(select: exp.Select | None) -> bool:
+    """Whether the select list aggregates; a call over a window does not."""
+    calls = (
+        [] if select is None else [c for e in select.expressions for c in e.find_all(exp.AggFunc)]
+    )
+    return any(enclosing_select(c) is select and c.find_ancestor(exp.Window) is None for c in calls)
 
 
 def _why_every_frame(

@@ -33,7 +33,7 @@ def isotonic(scores: Array, labelled: Mask, labels: Mask) -> Array:
     Without labels every frame's chance is one half.
     """
     if not labelled.any():
-        return np.full(scores.shape[0], 0.5)
+        return np.zeros(scores.shape[0]) + 0.5
     known = np.flatnonzero(labelled)
     order = known[np.argsort(scores[known], kind="stable")]
     values = scores[order]

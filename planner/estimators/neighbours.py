@@ -25,16 +25,33 @@ FIT = 4000
 """Labelled frames that the regression is fitted to, at most, spread evenly."""
 
 
-def by_neighbours(frames: Frames, breaks: Frames, scores: Array | None = None) -> Belief:
-    """Return the belief that joins labels in time, and the score of a proxy if there is one.
+def by_neighbours(
+    frames: Frames,
+    breaks: Frames,
+    scores: Array | None = None,
+    *,
+    empty: Mask | None = None,
+    leaders: Frames | None = None,
+) -> Belief:
+    """Return the belief that joins labels in time, and what else is known of each frame.
 
     Args:
         frames: places in the table's order, ascending, int64 [N].
         breaks: first places of the videos; nothing is joined across one.
         scores: of a proxy, float64 [N].
+        empty: frames that look like the empty scene: a difference detector rejects them.
+        leaders: int64 [N], the frame that a frame looks the same as (itself for none): it inherits
+            that one's decision, by its label or else by its score.
     """
     video = np.searchsorted(breaks, frames, side="right")
-    extra = _standard(scores) if scores is not None else None
+    columns = [_standard(scores)] if scores is not None else []
+    if empty is not None:
+        columns.append(empty.astype(np.float64))
+    own = np.arange(frames.shape[0], dtype=np.int64)
+    follows = leaders if leaders is not None and bool((leaders != own).any()) else None
+    if follows is not None and scores is not None:
+        columns[0] = columns[0][follows]
+    fixed = np.stack(columns, axis=1) if columns else None
 
     def belief(labelled: Mask, labels: Mask) -> Array:
         known = np.flatnonzero(labelled)
@@ -43,6 +60,11 @@ def by_neighbours(frames: Frames, breaks: Frames, scores: Array | None = None) -
             return isotonic(plain, labelled, labels)
         sides = [_nearest(frames, video, labelled, step) for step in (-1, 1)]
         fit = known[np.linspace(0, known.shape[0] - 1, min(FIT, known.shape[0])).astype(np.int64)]
+        extra = fixed
+        if follows is not None:
+            told = labelled[follows] & (follows != own)
+            said = np.where(told, np.where(labels[follows], 1.0, -1.0), 0.0)[:, None]
+            extra = said if fixed is None else np.concatenate([fixed, said], axis=1)
         best: tuple[float, Array] | None = None
         for decay in DECAYS:
             inputs = _inputs(sides, labels, float(labels[known].mean()), decay, extra)
@@ -75,23 +97,26 @@ def _nearest(frames: Frames, video: Frames, labelled: Mask, step: int) -> tuple[
 def _inputs(
     sides: list[tuple[Frames, Array]], labels: Mask, share: float, decay: float, extra: Array | None
 ) -> Array:
-    """Return the regression's inputs, float64 [N, 2 or 3]: one, labels joined in time, score."""
-    weight = np.full(labels.shape[0], PULL)
+    """Return the regression's inputs, float64 [N, 2 + k]: one, labels joined in time, extras."""
+    weight = np.zeros(labels.shape[0]) + PULL
     total = weight * share
     for place, far in sides:
         say = np.exp(-far / decay)
         weight = weight + say
         total = total + say * labels[place]
     joined = np.clip(total / weight, 1e-4, 1 - 1e-4)
-    columns = [np.ones(labels.shape[0]), np.log(joined / (1 - joined))]
+    odds: Array = np.log(joined / (1 - joined))
+    width = 2 + (extra.shape[1] if extra is not None else 0)
+    inputs = np.ones((labels.shape[0], width), np.float64)
+    inputs[:, 1] = odds
     if extra is not None:
-        columns.append(extra)
-    return np.stack(columns, axis=1)
+        inputs[:, 2:] = extra
+    return np.asarray(inputs, np.float64)
 
 
 def _standard(scores: Array) -> Array:
-    spread = float(scores.std())
-    return (scores - scores.mean()) / spread if spread > 0 else np.zeros(scores.shape[0])
+    spread = float(scores.std()) or 1.0
+    return (scores - float(scores.mean())) / spread
 
 
 def _fit(inputs: Array, labels: npt.NDArray[np.bool_]) -> tuple[Array, float]:

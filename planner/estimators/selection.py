@@ -29,6 +29,7 @@ from foveal.planner.estimators.selection_plan import (
     Step,
     edges_of,
     odds_of,
+    plan_sides,
     plan_step,
     split_at,
 )
@@ -81,7 +82,6 @@ class SelectionRun:
         seed: int,
         unseen: bool,
         costs: Costs | None = None,
-        leaders: Frames | None = None,
     ) -> None:
         """Start a run over N frames.
 
@@ -95,8 +95,6 @@ class SelectionRun:
             seed: of the draws.
             unseen: whether frames may be accepted without a look; otherwise FPR is 0.
             costs: prices, to weigh decoding passes against calls too many.
-            leaders: int64 [N], the frame whose decision a frame inherits (itself for none); a
-                frame waits until its leader was looked at.
 
         Raises:
             ValueError: arrays do not fit together, or a rate is out of range.
@@ -111,7 +109,7 @@ class SelectionRun:
         self._labels = labels & known
         self._fnr, self._fpr = fnr or 0.0, fpr or 0.0
         self._costs = costs or Costs()
-        self._leaders = leaders
+        self._leaders: Frames | None = None
         self._known = int(known.sum())
         chance = belief(self._labelled, self._labels)
         two_sided = unseen and self._fpr > 0
@@ -149,9 +147,35 @@ class SelectionRun:
         """Whether the rates are certified, or every frame is known."""
         return self._rates()[2]
 
-    def believe(self, belief: Belief) -> None:
-        """Go on under another belief, say of a proxy trained on what was labelled by now."""
-        self._belief = belief
+    def believe(self, belief: Belief, leaders: Frames | None = None) -> None:
+        """Go on under another belief, say of a proxy trained on what was labelled by now.
+
+        `leaders` int64 [N]: the frame whose decision a frame inherits (itself for none). It waits
+        where its leader is to be looked at too.
+        """
+        self._belief, self._leaders, self._intent = belief, leaders, None
+
+    def forecast(self, belief: Belief | None = None) -> int:
+        """Return how many more looks the certificate should take, under another belief or this."""
+        if self.finished:
+            return 0
+        chance = (belief or self._belief)(self._labelled, self._labels)
+        free = ~self._labelled
+        plan = plan_sides(
+            np.sort(chance[free & ~self._above])[::-1],
+            np.sort(1 - chance[free & self._above])[::-1],
+            self._labels_true,
+            self._labels_false,
+            self._fnr,
+            self._fpr,
+            (self.missed, self.false),
+        )
+        return plan.calls
+
+    @property
+    def labelled(self) -> tuple[Mask, Mask]:
+        """Which frames are known, and their labels: bool [N] each."""
+        return self._labelled.copy(), self._labels.copy()
 
     def next_batch(self) -> Frames | None:
         """Return the frames to look at next, ascending, or None at the end."""
@@ -169,17 +193,12 @@ class SelectionRun:
             (self.missed, self.false),
             self._costs,
             self._rng,
-            self._waiting(),
+            self._leaders,
             self._intent,
         )
         self._intent = self._step.intent
         self._batches += 1
         return self._step.batch
-
-    def _waiting(self) -> Mask | None:
-        if self._leaders is None:
-            return None
-        return ~self._labelled[self._leaders] & (self._leaders != np.arange(self._leaders.shape[0]))
 
     def add(self, labels: Mask) -> None:
         """Take the labels of the batch, in its order.

@@ -110,9 +110,8 @@ def draws_needed(
     left = np.floor(np.minimum(cap, gained + 1e-9)) + 1
     chance = special.betainc(left, seen + 1, 1 - share)
     enough = (chance <= level) | (left > size[:, None])
-    last = FRACTIONS.shape[0] - 1
-    first = np.where(enough.any(axis=1), np.argmax(enough, axis=1), last).astype(np.int64)
-    return np.ceil(FRACTIONS[first] * size)
+    enough[:, -1] = True
+    return np.ceil(FRACTIONS[np.argmax(enough, axis=1)] * size)
 
 
 def plan_side(wrong: Array, base: float, odds: float, cap: float, level: float) -> Side:
@@ -269,7 +268,7 @@ def plan_step(
     ceilings: tuple[Ceiling, Ceiling],
     costs: Costs,
     rng: np.random.Generator,
-    waiting: Mask | None,
+    leaders: Frames | None,
     before: Intent | None,
 ) -> Step:
     """Return the next batch.
@@ -285,7 +284,7 @@ def plan_step(
         ceilings: the certificates of the lower and the upper side.
         costs: prices.
         rng: draws come from here.
-        waiting: frames to leave alone until another frame's label is known; None for none.
+        leaders: the frame whose decision each frame inherits (itself for none); None for none.
         before: what the batch before meant to reach.
     """
     sides: list[tuple[Frames, Array]] = []
@@ -311,9 +310,11 @@ def plan_step(
         elif left and side.calls > KEEP * left:
             take, need = 0, left  # no better: go on as meant
         head = places[: min(take, allowance)]
-        if waiting is not None and waiting[head].any():
-            taken.append(head[~waiting[head]])
-            continue  # what these show decides over those that wait
+        if leaders is not None and head.shape[0]:
+            waiting = (leaders[head] != head) & np.isin(leaders[head], head)
+            if waiting.any():
+                taken.append(head[~waiting])
+                continue  # what these show decides over those that wait
         taken.append(head)
         rest = places[take:]
         if head.shape[0] < take or not rest.shape[0] or not need:

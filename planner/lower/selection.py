@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,11 @@ PRIOR_PREVALENCE = 0.1
 """Share of the frames that satisfy a condition about which nothing is known."""
 PASSES = 3
 """Decoding passes of a certified plan: what is verified and drawn comes in so many batches."""
+NEAR_R2 = 0.75
+NEAR_SECONDS = 2.0
+NEAR_FRAMES = 10.0
+"""Labels of neighbours tell NEAR_R2 of the variance, less by e every NEAR_SECONDS; frames looked at
+are taken to lie NEAR_FRAMES apart where it matters."""
 MOST_POINTS = 20_000
 """Frames that a forecast stands for at most; more are taken to cost in proportion."""
 
@@ -53,7 +59,7 @@ def lower_select_frames(node: SelectFrames, lowering: Lowering) -> Cascade:
         ways.insert(0, Alternative("recalled", 0, 0.0, 0.0, 0.0, "finite", why="answered before"))
     if scan.calls:
         ways += [_certified(node, table, frames, facts, guarantee, name) for name in _WAYS]
-    best = min((a for a in ways if a.applies), key=lambda a: round(a.total, 6))
+    best = _choose(ways)
     rows = lowering.lower(node.rows)
     assert isinstance(rows, ObjectScan)
     return Cascade(
@@ -69,9 +75,14 @@ def lower_select_frames(node: SelectFrames, lowering: Lowering) -> Cascade:
         node.by_frame,
         tuple(explained(a, best) for a in ways),
         best.name,
-        any(a is best and "trained" in a.why for a in ways),
+        best.name in _WAYS and _learns(node, table, frames),
         int(lowering.settings["seed"]),
     )
+
+
+def _choose(ways: list[Alternative]) -> Alternative:
+    # The first of equals wins: the list runs from the surest guarantee downwards.
+    return min((a for a in ways if a.applies), key=lambda a: round(a.total, 6))
 
 
 _WAYS = ("verify", "cascade")
@@ -85,8 +96,11 @@ def _certified(
     guarantee: str,
     name: str,
 ) -> Alternative:
-    """Return what a certified plan should cost, or why there is none."""
-    why_not, r2, decode, train, labels, means = _proxy(node, table, frames)
+    """Return what a certified plan should cost with the look that pays best, or why there is none.
+
+    The run itself looks again what pays, by what it has seen by then.
+    """
+    why_not = ""
     if guarantee == "exact":
         why_not = "foveal.guarantee is exact"
     elif name == "verify" and node.fnr is None:
@@ -95,12 +109,26 @@ def _certified(
         why_not = "without FPR WITHIN every frame returned is looked at"
     elif name == "cascade" and not node.by_frame:
         why_not = "the block reads objects of the frames that it returns"
+    elif frames.frames < 2 * LEARN_LABELS:
+        why_not = "too few frames to sample from"
     if why_not:
         return Alternative(name, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why_not)
+    ways = [_priced(node, table, frames, facts, name, look) for look in _looks(node, table, frames)]
+    return min(ways, key=lambda a: a.total)
+
+
+def _priced(
+    node: SelectFrames,
+    table: VideoTable,
+    frames: FrameFacts,
+    facts: FrameFacts,
+    name: str,
+    look: _Look,
+) -> Alternative:
     unknown = max(frames.frames - frames.cached, 1)
     prevalence = PRIOR_PREVALENCE if facts.mean is None else facts.mean
     prevalence = min(max(prevalence, 1.0 / max(frames.frames, 1)), 1.0)
-    chance = _chances(min(unknown, MOST_POINTS), prevalence, r2)
+    chance = _chances(min(unknown, MOST_POINTS), prevalence, look.r2)
     scale = unknown / len(chance)
     known = frames.cached / scale
     true, false = round(known * prevalence), round(known * (1 - prevalence))
@@ -118,36 +146,57 @@ def _certified(
         fpr,
         (Ceiling(int((~above).sum()), share), Ceiling(int(above.sum()), share)),
     )
+    labels = max(LEARN_LABELS - frames.cached, 0)
     calls = min(labels + math.ceil(plan.calls * scale), frames.frames - frames.cached)
-    decode += PASSES * cost.decode_sample(calls / PASSES, frames, table.profile)
+    passes = PASSES * cost.decode_sample(calls / PASSES, frames, table.profile)
     drawn = round((plan.below.draws + plan.above.draws) * scale)
-    why = f"{means}; one frame in {1 / prevalence:.3g} taken to be true, {drawn} drawn to certify"
+    why = f"by {look.words}; one frame in {1 / prevalence:.3g} taken to be true, "
     return Alternative(
-        name, calls, decode, cost.detect(calls, table.profile), train, "finite", why=why
-    )
+        name, calls, look.decode + passes, cost.detect(calls, table.profile), look.train, "finite",
+        why=f"{why}{drawn} drawn to certify",
+    )  # fmt: skip
 
 
-def _proxy(
-    node: SelectFrames, table: VideoTable, frames: FrameFacts
-) -> tuple[str, float, float, float, int, str]:
-    """Return (why there is none, r2, seconds to look, seconds to train, labels, in words)."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One way to see frames without the detector: seconds, and the share of variance it tells."""
+
+    words: str
+    r2: float
+    decode: float = 0.0
+    train: float = 0.0
+
+
+def _looks(node: SelectFrames, table: VideoTable, frames: FrameFacts) -> list[_Look]:
+    """Return the ways there are: labels nearby, and a proxy stored or to be trained."""
+    seconds = sum(video.duration for video in table.videos)
+    apart = seconds / max(table.frames, 1) * NEAR_FRAMES
+    near = NEAR_R2 * math.exp(-apart / NEAR_SECONDS)
+    found = [_Look("labels of frames nearby", near)]
     if node.quantity is None:
-        return "no proxy can learn the condition", 0.0, 0.0, 0.0, 0, ""
+        return found
     unseen = 1 - sum(v.thumbnails for v in table.videos) / max(table.frames, 1)
     looks = frames.frames * unseen * table.profile.thumbnail
     stored = stored_for(node.quantity, table)
     if stored is not None and stored.useful:
         unscored = 1 - stored.scored / max(table.frames, 1)
         score = frames.frames * unscored * stored.score_frame
-        means = f"by the proxy {stored.name}"
-        return "", stored.r2, min(looks, looks * unscored), score, 0, means
-    if stored is not None and frames.cached < LABELS_AGAIN * stored.labels:
-        return f"the proxy is dropped: {stored.why}", 0.0, 0.0, 0.0, 0, ""
-    if frames.frames < 2 * LEARN_LABELS:
-        return "too few frames to train a proxy for", 0.0, 0.0, 0.0, 0, ""
-    labels = max(LEARN_LABELS - frames.cached, 0)
-    train = TRAIN_SECONDS + frames.frames * SCORE_SECONDS
-    return "", PRIOR_R2, looks, train, labels, "by a proxy trained on the way"
+        both = 1 - (1 - stored.r2) * (1 - near)
+        found.append(_Look(f"the proxy {stored.name}", both, min(looks, looks * unscored), score))
+    elif _learns(node, table, frames):
+        train = TRAIN_SECONDS + frames.frames * SCORE_SECONDS
+        found.append(
+            _Look("a proxy trained on the way", 1 - (1 - PRIOR_R2) * (1 - near), looks, train)
+        )
+    return found
+
+
+def _learns(node: SelectFrames, table: VideoTable, frames: FrameFacts) -> bool:
+    """Whether the run may train a proxy."""
+    if node.quantity is None:
+        return False
+    stored = stored_for(node.quantity, table)
+    return stored is None or (not stored.useful and frames.cached >= LABELS_AGAIN * stored.labels)
 
 
 def _chances(count: int, prevalence: float, r2: float) -> npt.NDArray[np.float64]:
