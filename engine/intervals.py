@@ -76,13 +76,15 @@ def carried_result(result: Result, carried: Sequence[Carried], report: QueryRepo
                     "estimate": float(values[place]),
                     "low": bounds["lo"],
                     "high": bounds["hi"],
-                    "confidence": one.confidence,
+                    "confidence": None if bounds["lo"] is None else one.confidence,
                     "samples": bounds["samples"],
                     "target_met": bounds["met"],
                 }
             )
     report.intervals = _table(listed, [c for _, c in keys])
     report.confidence = min(c.confidence for c in carried)
+    if report.guarantee == "none":
+        report.confidence = None  # a value that nothing bounds holds at no confidence
     report.estimate = report.low = report.high = None
     if len(listed) == 1:
         only: dict[str, Any] = listed[0]

@@ -204,10 +204,14 @@ class Shell:
 def describe_answer(report: QueryReport) -> str | None:
     """Return one line on an answer's interval, guarantee and cost, None where there is no cost."""
     parts: list[str] = []
+    unbounded = report.guarantee == "none"
     approximate = report.guarantee not in ("", "exact") and report.confidence is not None
-    if approximate:
+    if unbounded:
+        value = "" if report.estimate is None else f"{report.estimate:.6g}, "
+        parts.append(f"{value}nothing bounds the error")
+    elif approximate:
         parts.append(_interval(report))
-    if not approximate and report.detector_calls == 0 and report.frames_total == 0:
+    if not parts and report.detector_calls == 0 and report.frames_total == 0:
         return None
     of = f" of {report.frames_total:,}" if report.frames_total else ""
     cached = f" ({report.frames_cached:,} cached)" if report.frames_cached else ""

@@ -316,7 +316,10 @@ def empty_answer(node: SampleAggregate | SampleTracks, runtime: Runtime) -> pa.T
 
 
 def answer(
-    node: SampleAggregate | SampleTracks, runtime: Runtime, intervals: list[Interval], groups: FrameGroups
+    node: SampleAggregate | SampleTracks,
+    runtime: Runtime,
+    intervals: list[Interval],
+    groups: FrameGroups,
 ) -> pa.Table:
     """Return the result rows, and write the intervals on the report."""
     context, report = runtime.context, runtime.context.report
@@ -343,6 +346,8 @@ def answer(
     order = ("exact", "finite", "asymptotic", "none")
     worst = max((i.guarantee for i in intervals), key=order.index, default="exact")
     report.guarantee = max(report.guarantee, worst, key=order.index)
+    if report.guarantee == "none":
+        report.confidence = None
     report.target_met = report.target_met and all(i.target_met for i in intervals)
     if len(intervals) == 1:
         only = intervals[0]
