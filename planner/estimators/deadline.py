@@ -23,8 +23,8 @@ OVERDUE = 1.25
 SIDES = 0.6
 """With predictions: both sides' largest losses together, as one reach of `forecast_end`. Either
 side may do with less than its half of the interval if the other needs more."""
-UNSURE = 0.5
-"""Standard deviations by which a number of rare events may be larger than it was."""
+UNSEEN = 2.0
+"""Rare events that may have been missed so far, as the stakes see it."""
 PILOT = 16
 """Below this many samples the variance is not trusted for forecasts."""
 
@@ -85,7 +85,9 @@ class DeadlineBetting(BettingCells):
         self._integer = integer
         self.samples = 0
         self._sum = 0.0  # of value - lower
-        self._plain = 0.0  # squares of value - mean
+        self._plain = 0.0  # squares of value - mean, of the draws
+        self._drawn_mean = 0.0  # of value - lower
+        self.revealed = 0
         # Variance of value - predicted, seen so far (Welford), with a prior.
         self._prior = PRIOR_COUNT * self._range * self._range / 4
         self._seen = 0.0
@@ -113,15 +115,25 @@ class DeadlineBetting(BettingCells):
 
     @property
     def total(self) -> float:
-        """Sum of the values drawn so far."""
-        return self._sum + self.samples * self.lower
+        """Sum of the values seen so far."""
+        return self._sum + (self.samples + self.revealed) * self.lower
+
+    @property
+    def left(self) -> int:
+        """Members not seen yet."""
+        return self.population - self.samples - self.revealed
 
     @property
     def mean(self) -> float:
-        """Mean of the values drawn so far; the middle of the range before the first."""
+        """Mean of the values drawn so far; the middle of the range before the first.
+
+        Once members were revealed, of what these and the draws tell together.
+        """
+        if self.revealed and self._weight:
+            return self.lower + self._weighted / self._weight
         if not self.samples:
             return (self.lower + self.upper) / 2
-        return self.lower + self._sum / self.samples
+        return self.lower + self._drawn_mean
 
     @property
     def variance(self) -> float:
@@ -148,7 +160,7 @@ class DeadlineBetting(BettingCells):
         """True when the target is met, or every member was drawn."""
         slack = 1e-12 * self._range
         met = self.most - self.least <= 2 * self.tolerance + slack
-        return met or self.samples >= self.population
+        return met or self.left <= 0
 
     @property
     def estimate(self) -> float:
@@ -177,7 +189,7 @@ class DeadlineBetting(BettingCells):
         """Return a forecast of how many more members are needed; 0 when finished."""
         if self.finished:
             return 0
-        return self._still(self.outlook(self.variance))
+        return self.still(self.outlook(self.variance))
 
     def saved_by(self, r2: float) -> int:
         """Return a forecast of the members saved by a proxy that explains `r2` of the variance."""
@@ -188,13 +200,11 @@ class DeadlineBetting(BettingCells):
         now = self.variance
         then = min(now, self.doubt((1 - r2) * plain, self.samples))
         highest = min(self.mean - self.lower + 3 * math.sqrt(plain), self._range)
-        return max(
-            self._still(self.outlook(now)) - self._still(self.outlook(then, 0.0, highest)), 0
-        )
+        return max(self.still(self.outlook(now)) - self.still(self.outlook(then, 0.0, highest)), 0)
 
-    def _still(self, end: float) -> int:
+    def still(self, end: float) -> int:
         """Return how many more members a forecast of `end` on the clock means."""
-        left, size = self.population - self.samples, self.population
+        left, size = self.left, self.population
         end = max(end, OVERDUE * self.clock)
         # k more members add N^2 (1/(left - k) - 1/left) to the clock.
         clock = end - self.clock
@@ -253,6 +263,26 @@ class DeadlineBetting(BettingCells):
         # The clock counts samples of the variance now bet on: information so far is kept.
         self.clock *= self.variance / before
 
+    def reveal(self, total: float, count: int, *, variance: float, weight: float) -> None:
+        """Take members that were looked at for themselves, not drawn. Predictions end with it.
+
+        Which ones may follow from all that was seen before, not from their own values.
+
+        Args:
+            total: sum of their values.
+            count: how many.
+            variance: forecast of the variance of the values left.
+            weight: how many samples the forecast is worth.
+        """
+        self.revealed += count
+        self._sum += total - count * self.lower
+        self.predict_with(0.0, 0.0, integer=True, variance=variance, mean=0.0, weight=weight)
+        self._predicting = True
+        if self.left == 0:
+            self._collapse()
+        elif self.least < self.most:
+            self._narrow(*self._certain())
+
     def update(self, value: float, predicted: float = 0.0, predicted_mean: float = 0.0) -> None:
         """Take the next member drawn. `value` must lie in [lower, upper].
 
@@ -260,7 +290,7 @@ class DeadlineBetting(BettingCells):
             ValueError: the value is outside of the range, or nothing is left to draw.
         """
         x = value - self.lower
-        left = self.population - self.samples
+        left = self.left
         if not 0 <= x <= self._range or left <= 0:
             raise ValueError(f"value {value} outside [{self.lower}, {self.upper}] or none left")
         factor = self.population / left
@@ -273,9 +303,10 @@ class DeadlineBetting(BettingCells):
         self._weighted += precision * unbiased
         self.clock += factor * factor
         self.samples += 1
-        before = self._sum / max(self.samples - 1, 1)
         self._sum += x
-        self._plain += (x - before) * (x - self._sum / self.samples)
+        before = x - self._drawn_mean
+        self._drawn_mean += before / self.samples
+        self._plain += before * (x - self._drawn_mean)
         self._seen += 1
         residual = x - predicted
         step = residual - self._mean
@@ -284,10 +315,12 @@ class DeadlineBetting(BettingCells):
         if left == 1:
             self._collapse()
         elif self.least < self.most:
-            # Certain bounds: the rest are all lowest, or all highest.
-            least = self._sum / self.population
-            most = (self._sum + self._range * (left - 1)) / self.population
-            self._narrow(least, most)
+            self._narrow(*self._certain())
+
+    def _certain(self) -> tuple[float, float]:
+        """Bounds of the mean should the rest be all lowest, or all highest."""
+        least = self._sum / self.population
+        return least, least + self._range * self.left / self.population
 
     def _wager(
         self, x: float, predicted: float, predicted_mean: float, factor: float, variance: float
@@ -300,7 +333,7 @@ class DeadlineBetting(BettingCells):
         low, high = self._predicted_low, self._predicted_high
         per_left = factor / self.population
         above = self._sum * per_left + predicted_mean - high
-        drawn = self._range * self.samples
+        drawn = self._range * (self.samples + self.revealed)
         below = (drawn - self._sum) * per_left - predicted_mean + low
         risk = self._risk
         np.multiply(self._place, factor, out=risk)
@@ -314,14 +347,12 @@ class DeadlineBetting(BettingCells):
     def _most_floor(self) -> float:
         """Return how large a variance whole numbers may be taken to have for their mean alone.
 
-        Half a standard deviation and one more event than was seen: where events are rarer than
-        epsilon, the least variance under a hypothesis is far from that of what is drawn, and
-        stakes for it are too low.
+        That of the draws and of UNSEEN more events: where events are rarer than epsilon, the least
+        variance under a hypothesis is far from that of what is drawn, and stakes for it too low.
         """
         if not self._floor:
             return 0.0
-        seen = max(self._seen, 1.0)
-        return (self._squares + UNSURE * math.sqrt(self._squares) + 1.0) / seen
+        return (self._squares + UNSEEN) / max(self._seen, 1.0)
 
     def _collapse(self) -> None:
         """Everything is known: the interval is the mean."""

@@ -80,6 +80,8 @@ class SamplingRun:
             for place, group in enumerate(groups)
         ]
         self._pending: list[int] | None = None
+        self._to_reveal: list[tuple[Frames, float]] = []
+        self._revealing: list[Frames] | None = None
         self._batch: Frames = np.zeros(0, np.int64)
         self._naive = 0.0
         self._spent = 0.0
@@ -119,6 +121,8 @@ class SamplingRun:
             raise ValueError("add the last batch first")
         if self.finished:
             return None
+        if self._reveal(limit):
+            return self._batch
         if self.scanning:
             size = SCAN_FRAMES if limit is None else min(limit, SCAN_FRAMES)
             self._batch, self._scan = self._scan[:size], self._scan[size:]
@@ -168,7 +172,12 @@ class SamplingRun:
         seen = seen[:, None] if seen.ndim == 1 else seen
         if not np.array_equal(frames, self._batch) or seen.shape[0] != frames.shape[0]:
             raise ValueError("add the values of exactly the frames of the last batch")
-        if self._pending is None:
+        if self._revealing is not None:
+            for group, part in zip(self._groups, self._revealing, strict=True):
+                if part.shape[0]:
+                    group.reveal(part, seen[np.searchsorted(frames, part)])
+            self._revealing = None
+        elif self._pending is None:
             for group in self._groups:
                 mine = np.isin(frames, group.rest, assume_unique=True)
                 group.scan(seen[mine])
@@ -215,6 +224,7 @@ class SamplingRun:
             raise ValueError("scores must be finite")
         for group in self._groups:
             group.use_scores(frames, scores, column, honest)
+        self._to_reveal = [] if self.scanning else [g.worth_revealing() for g in self._groups]
 
     def saved_by(self, r2: float) -> float:
         """Return a forecast of the frames that a proxy would save of those still to observe.
@@ -232,6 +242,21 @@ class SamplingRun:
     def intervals(self) -> list[Interval]:
         """Return each target's answer so far: in order of the groups, then of their targets."""
         return [interval for group in self._groups for interval in group.intervals()]
+
+    def _reveal(self, limit: int | None) -> bool:
+        """Make the frames worth looking at for their scores the next batch, if that pays."""
+        planned, self._to_reveal = self._to_reveal, []
+        if not planned:
+            return False
+        parts = [frames for frames, _ in planned]
+        batch = np.sort(np.concatenate(parts))
+        saved = sum(gain for _, gain in planned) * self._costs.detect
+        over = limit is not None and batch.shape[0] > limit
+        if not batch.shape[0] or over or self._costs.decode(batch) > saved:
+            return False
+        self._spent += self._costs.decode(batch) + batch.shape[0] * self._costs.detect
+        self._revealing, self._batch = parts, batch
+        return True
 
     # --- batches ---------------------------------------------------------------------------
 

@@ -43,8 +43,10 @@ class GroupDraws:
         self._group = group
         self._known = known
         self.rest: Frames = group.frames[~known]
-        self._order = Shuffle(self.rest.shape[0], [seed, place, *_words(known)])
-        self.drawn = 0
+        self._seed = [seed, place]
+        self._order = Shuffle(self.rest.shape[0], [*self._seed, *_words(known)])
+        self._places: Frames = np.arange(self.rest.shape[0])  # what _order is an order of
+        self._drawn = 0  # of _order
         self._scanned = 0
         share = delta / max(len(group.targets), 1)
         self.tracks = [
@@ -57,7 +59,7 @@ class GroupDraws:
     @property
     def left(self) -> int:
         """Frames not observed yet."""
-        return self.rest.shape[0] - self.drawn - self._scanned
+        return self._places.shape[0] - self._drawn - self._scanned
 
     @property
     def finished(self) -> bool:
@@ -78,20 +80,52 @@ class GroupDraws:
 
     def upcoming(self, count: int) -> Frames:
         """Return the next `count` frames (or what is left of them) in drawn order."""
-        return self.rest[self._order.first(self.drawn + count)[self.drawn :]]
+        return self.rest[self._upcoming(count)]
 
     def unobserved(self) -> Frames:
         """Return all frames not observed yet, ascending."""
-        left = np.ones(self.rest.shape[0], np.bool_)
-        left[self._order.first(self.drawn)] = False
-        return self.rest[left]
+        return self.rest[self._unseen()]
 
     def observe(self, count: int, values: Values) -> None:
         """Take the values [count, columns] of the next `count` frames, in drawn order."""
-        places = self._order.first(self.drawn + count)[self.drawn :]
+        places = self._upcoming(count)
         for track in self.tracks:
             track.take(places, values)
-        self.drawn += count
+        self._drawn += count
+
+    def worth_revealing(self) -> tuple[Frames, float]:
+        """Return frames to look at for their scores, and the samples that this should save.
+
+        Only where all targets are one: what is right for one mean may be nothing to another.
+        """
+        track = self.tracks[0] if len(self.tracks) == 1 else None
+        if not isinstance(track, MeanTrack):
+            return self.rest[:0], 0.0
+        places, saved = track.worth_revealing()
+        return self.rest[places], saved
+
+    def reveal(self, frames: Frames, values: Values) -> None:
+        """Take the values [n, columns] of frames that were worth revealing; draw from the others.
+
+        The rest is drawn in a new order: uniform, whatever was seen so far.
+        """
+        (track,) = self.tracks
+        assert isinstance(track, MeanTrack)
+        places = np.searchsorted(self.rest, frames)
+        left = np.zeros(self.rest.shape[0], np.bool_)
+        left[self._unseen()] = True
+        left[places] = False
+        track.reveal(places, values)
+        self._places, self._drawn = np.flatnonzero(left), 0
+        self._order = Shuffle(self._places.shape[0], [*self._seed, *_words(~left)])
+
+    def _upcoming(self, count: int) -> Frames:
+        return self._places[self._order.first(self._drawn + count)[self._drawn :]]
+
+    def _unseen(self) -> Frames:
+        left = np.ones(self._places.shape[0], np.bool_)
+        left[self._order.first(self._drawn)] = False
+        return self._places[left]
 
     def use_scores(self, frames: Frames, scores: Values, column: int, honest: Mask) -> None:
         """Hand a proxy's scores of `column` to the targets that are means of it.

@@ -81,13 +81,15 @@ class FramePrediction:
         """
         self._rest, self._breaks = rest, breaks
         self._range, self._integer, self._temporal = range_, integer, temporal
-        self._known = known.shape[0]
         self._frames: Frames = known
         self._values: Values = values
         self._scores: Values | None = None  # of _frames
         self._rest_scores: Values = values[:0]
-        self._honest: Mask = np.zeros(self._known, np.bool_)
+        self._honest: Mask = np.zeros(known.shape[0], np.bool_)
         self._current: TemporalFit | None = None
+        # Drawn at random, from frames like those that are left.
+        self._random: Mask = np.zeros(known.shape[0], np.bool_)
+        self._revealed: Frames = np.zeros(0, np.int64)
         self.next_fit: float = FIRST_FIT if temporal else math.inf
 
     def observe(self, places: Frames, values: Values) -> None:
@@ -95,7 +97,9 @@ class FramePrediction:
         self._frames = np.concatenate((self._frames, self._rest[places]))
         self._values = np.concatenate((self._values, values))
         # Scores at hand were made before these frames were seen.
-        self._honest = np.concatenate((self._honest, np.ones(places.shape[0], np.bool_)))
+        drawn = np.full(places.shape[0], True)
+        self._honest = np.concatenate((self._honest, drawn))
+        self._random = np.concatenate((self._random, drawn))
         if self._scores is not None:
             self._scores = np.concatenate((self._scores, self._rest_scores[places]))
 
@@ -112,11 +116,28 @@ class FramePrediction:
             places: int64: places in `rest` of the draws so far, in drawn order.
         """
         self._rest_scores = rest
-        self._scores = np.concatenate((known, rest[places]))
-        self._honest = np.concatenate((known_honest, rest_honest[places]))
+        own = self._revealed
+        self._scores = np.concatenate((rest[own], known, rest[places]))
+        self._honest = np.concatenate((rest_honest[own], known_honest, rest_honest[places]))
         honest = int(np.count_nonzero(rest_honest[places]))
         soon = places.shape[0] + max(FIRST_SCORES - honest, 0)
         self.next_fit = max(min(self.next_fit, soon), 1)
+
+    def reveal(self, places: Frames, values: Values, ceiling: float) -> Values:
+        """Take frames that were looked at for their scores: places in `rest`, and values.
+
+        Returns the values of the draws that are like the frames left: scored `ceiling` or lower.
+        """
+        assert self._scores is not None
+        self._random &= self._scores <= ceiling
+        self._revealed = places
+        self._frames = np.concatenate((self._rest[places], self._frames))
+        self._values = np.concatenate((values, self._values))
+        self._scores = np.concatenate((self._rest_scores[places], self._scores))
+        self._honest = np.concatenate((np.full(places.shape[0], True), self._honest))
+        self._random = np.concatenate((np.full(places.shape[0], False), self._random))
+        self._current = None
+        return self._values[self._random]
 
     def due(self, samples: int) -> bool:
         """Return whether to `propose` after so many draws; the next time is then a later one."""
@@ -127,8 +148,7 @@ class FramePrediction:
 
     def propose(self, estimator: DeadlineBetting) -> Proposal | None:
         """Return the prediction that pays best, None where the present one is as good."""
-        random = np.full(self._frames.shape[0], True)
-        random[: self._known] = False
+        random = self._random
         best: Proposal | None = None
         least = WORTH * estimator.outlook(estimator.variance)
         for with_scores in (False, True):

@@ -11,6 +11,7 @@ from foveal.planner.estimators.cells import forecast_end
 from foveal.planner.estimators.clipped import CLIP_SHARE, Clipped
 from foveal.planner.estimators.deadline import DeadlineBetting
 from foveal.planner.estimators.prediction import FramePrediction
+from foveal.planner.estimators.reveal import worth_revealing
 from foveal.planner.estimators.targets import (
     FrameGroup,
     Frames,
@@ -63,6 +64,7 @@ class MeanTrack:
             share=self._share or 1.0,
         )
         self._drawn: Frames = np.zeros(0, np.int64)
+        self._revealed: Frames = np.zeros(0, np.int64)
         self._prediction = FramePrediction(
             group.frames[group.known] if group.known.shape[0] else rest[:0],
             known - target.lower,
@@ -74,12 +76,12 @@ class MeanTrack:
         )
         self._predicted: Values | None = None
         self._predicted_rest = 0.0
-        self._scores: Values | None = None  # of rest, where the estimator takes them itself
+        self._scores: Values | None = None  # of rest
 
     @property
     def finished(self) -> bool:
         """The target is met or everything is known."""
-        return self.estimator.finished or self._clipped.drawn + self._scanned >= self._left
+        return self.estimator.finished or self._unseen() <= 0
 
     def need(self) -> int:
         """Return a forecast of the samples still needed."""
@@ -129,8 +131,8 @@ class MeanTrack:
             rest_honest: bool [rest]: the same; frames that are not drawn yet are all honest.
         """
         estimator = self.estimator
+        self._scores = rest
         if not isinstance(estimator, DeadlineBetting):
-            self._scores = rest
             left = rest.shape[0] - self._drawn.shape[0]
             total = float(rest.sum()) - math.fsum(rest[self._drawn].tolist())
             estimator.use_scores(total / max(left, 1))
@@ -140,6 +142,40 @@ class MeanTrack:
             known - lower, rest - lower, known_honest, rest_honest, self._drawn
         )
         self._predict_anew(estimator)
+
+    def worth_revealing(self) -> tuple[Frames, float]:
+        """Return places in `rest` to look at for their scores, and the samples that this saves."""
+        estimator = self.estimator
+        none: Frames = np.zeros(0, np.int64)
+        if self._scores is None or not isinstance(estimator, DeadlineBetting):
+            return none, 0.0
+        if not self.target.integer or estimator.finished or self._revealed.shape[0]:
+            return none, 0.0
+        left = np.full(self._left, True)
+        left[self._drawn] = False
+        return worth_revealing(estimator, self._scores - self.target.lower, np.flatnonzero(left))
+
+    def reveal(self, places: Frames, values: Values) -> None:
+        """Take the values [n, columns] of `places` in `rest` that were worth revealing."""
+        estimator = self.estimator
+        assert isinstance(estimator, DeadlineBetting)
+        assert self._scores is not None
+        clipped, outside = self._clip(values)
+        seen = self._clipped
+        # Draws are from fewer frames now: what they say of clipped ones starts anew.
+        known = seen.known + seen.count + int(np.count_nonzero(outside))
+        self._revealed = places
+        self._clipped = Clipped(self._left - self._drawn.shape[0] - places.shape[0], seen.delta / 2)
+        self._clipped.known = known
+        ceiling = float(self._scores[places].min()) - self.target.lower
+        like = self._prediction.reveal(places, clipped - self.target.lower, ceiling)
+        estimator.reveal(
+            math.fsum(clipped.tolist()),
+            places.shape[0],
+            variance=float(like.var()) if like.shape[0] else 0.0,
+            weight=float(like.shape[0]),
+        )
+        self._predicted = None
 
     def saved_by(self, r2: float) -> int:
         """Return a forecast of the samples that a proxy explaining `r2` of the variance saves."""
@@ -152,7 +188,7 @@ class MeanTrack:
             return
         guesses = self._predicted[places].tolist()
         rest = self._predicted_rest
-        left = self._left - estimator.samples
+        left = estimator.left
         for value, guess in zip(values.tolist(), guesses, strict=True):
             estimator.update(value, guess, rest / left)
             rest -= guess
@@ -167,7 +203,8 @@ class MeanTrack:
         if better is None:
             return
         predicted, model = better.predicted, better.model
-        self._predicted_rest = float(predicted.sum()) - math.fsum(predicted[self._drawn].tolist())
+        seen = np.concatenate((self._drawn, self._revealed))
+        self._predicted_rest = float(predicted.sum()) - math.fsum(predicted[seen].tolist())
         self._predicted = predicted
         estimator.predict_with(
             float(predicted.min()),
@@ -177,6 +214,11 @@ class MeanTrack:
             mean=model.bias,
             weight=float(better.weight),
         )
+
+    def _unseen(self) -> int:
+        """Return how many frames were not observed yet."""
+        seen = self._drawn.shape[0] + self._revealed.shape[0] + self._scanned
+        return self._left - seen
 
     def absorb(self, values: Values) -> None:
         """Take values [n, columns] of frames that were not drawn but scanned."""
@@ -188,8 +230,7 @@ class MeanTrack:
     def interval(self, group: int, place: int) -> Interval:
         """Return the answer so far."""
         target, estimator, size = self.target, self.estimator, self._size
-        drawn = self._clipped.drawn
-        unseen = self._left - drawn - self._scanned
+        unseen = self._unseen()
         guarantee = "asymptotic" if self._asymptotic else "finite"
         met = estimator.finished
         if unseen == 0:
@@ -204,8 +245,9 @@ class MeanTrack:
             low = max(low, (seen + unseen * target.lower) / size)
             high = max(min(high, (seen + unseen * target.upper) / size), low)
             estimate = min(max(estimate, low), high)
-        bound = self._clipped.bound() if unseen else self._clipped.count / max(self._left, 1)
-        fraction = (bound * self._left + self._clipped.known) / size if size else 0.0
+        cut = self._clipped
+        bound = cut.bound() * cut.population if unseen else cut.count
+        fraction = (bound + cut.known) / size if size else 0.0
         low, estimate, high = (
             None if mean is None else mean * target.scale for mean in (low, estimate, high)
         )
@@ -215,7 +257,7 @@ class MeanTrack:
             estimate,
             low,
             high,
-            drawn + self._scanned,
+            self._left - unseen,
             self._known,
             met,
             guarantee,

@@ -242,6 +242,86 @@ def test_what_a_proxy_would_save_is_foretold() -> None:
         run.saved_by(1.5)
 
 
+def rare_events(size: int, events: int, seed: int = 5) -> tuple[Array, Array]:
+    """Return 0/1 values, and scores that are high at two thirds of the ones and 10 % others."""
+    rng = np.random.default_rng(seed)
+    values = np.zeros(size)
+    chosen = rng.choice(size, events, replace=False)
+    values[chosen] = 1.0
+    scores = np.full(size, 0.002)
+    scores[chosen[: 2 * events // 3]] = 0.9
+    scores[rng.choice(np.flatnonzero(values == 0), max(events // 10, 1), replace=False)] = 0.9
+    return values, scores
+
+
+@pytest.mark.parametrize("after", [0, 90])
+def test_frames_with_the_highest_scores_are_looked_at_for_themselves(after: int) -> None:
+    values, scores = rare_events(9000, 60)
+    truth, target = float(values.mean()), MeanTarget(1, 0.006, integer=True)
+    frames = np.arange(9000, dtype=np.int64)
+    batches: list[npt.NDArray[np.int64]] = []
+    misses = 0
+    calls: list[int] = []
+    for seed in range(40):
+        run = SamplingRun([FrameGroup(frames, (target,))], seed=seed)
+        handed = False
+        observed: list[int] = []
+        while True:
+            if not handed and run.observed >= after:
+                run.use_scores(frames, scores)
+                handed = True
+                batch = run.next_batch()
+                assert batch is not None
+                batches.append(batch)
+            elif (batch := run.next_batch()) is None:
+                break
+            run.add(batch, values[batch])
+            observed += batch.tolist()
+        (got,) = run.intervals()
+        assert len(set(observed)) == len(observed) == got.samples
+        misses += missed(got, truth)
+        calls.append(got.samples)
+    if not after:  # later it depends on what was seen by then
+        assert all((scores[batch] == 0.9).all() for batch in batches)
+    assert misses <= most_misses(40)
+    plain = [answer(values, None, seed, target=target).samples for seed in range(40)]
+    assert np.mean(calls) < (1.0 if after else 0.8) * np.mean(plain)
+
+
+def test_what_is_revealed_and_drawn_ends_in_the_exact_answer() -> None:
+    values, scores = rare_events(900, 30)
+    values[7] = 5.0  # clipped to 1
+    run = SamplingRun([FrameGroup(np.arange(900), (MeanTarget(1, 0.03, integer=True),))])
+    run.use_scores(np.arange(900), scores)
+    first = run.next_batch()
+    assert first is not None
+    assert (scores[first] == 0.9).all()
+    run.add(first, values[first])
+    (now,) = run.intervals()
+    assert now.samples == first.shape[0]
+    assert (now.low or 0) >= values[first].sum() / 900 - 1e-9
+    while not run.finished and (batch := run.next_batch()) is not None:
+        run.add(batch, values[batch])
+    exact = SamplingRun([FrameGroup(np.arange(900), (MeanTarget(1, 1e-9, integer=True),))])
+    exact.use_scores(np.arange(900), scores)
+    while (batch := exact.next_batch()) is not None:
+        exact.add(batch, values[batch])
+    (got,) = exact.intervals()
+    assert got.guarantee == "exact"
+    assert got.clipped == 1
+    assert got.estimate == pytest.approx(np.minimum(values, 1).mean())
+
+
+def test_a_budget_smaller_than_what_is_worth_revealing_is_spent_at_random() -> None:
+    _, scores = rare_events(9000, 60)
+    run = SamplingRun([FrameGroup(np.arange(9000), (MeanTarget(1, 0.006, integer=True),))])
+    run.use_scores(np.arange(9000), scores)
+    batch = run.next_batch(5)
+    assert batch is not None
+    assert batch.shape[0] <= 5
+    assert (scores[batch] < 0.9).any()
+
+
 def test_misuse_is_refused() -> None:
     values = counts(300)
     frames = np.arange(300, dtype=np.int64)
