@@ -158,6 +158,8 @@ def test_choices(path: Path) -> None:
         "rewrite",
         "coarse to fine",
         "sampled tracks",
+        "verify",
+        "cascade",
     ],
 )
 def test_every_kind_is_chosen_somewhere_and_not_chosen_elsewhere(kind: str) -> None:
