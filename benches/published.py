@@ -254,7 +254,7 @@ def _train(
     pictures = eye.thumbnails()
     times = eye.video.index.ts
     breaks = np.array([0, eye.frames], np.int64)
-    chosen = np.unique(np.linspace(0, third - 1, min(third, 2000)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, third - 1, min(third, 300)).astype(np.int64))
 
     def thumbnails(positions: Frames) -> npt.NDArray[np.uint8]:
         return pictures[positions]

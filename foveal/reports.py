@@ -77,7 +77,9 @@ class QueryReport:
     were tried, how many objects were tested and how many passed. `video_tables`: folded names of
     those it names.
     `certified` has what a selection with FNR or FPR reached, of frames: "fnr" and "fpr" at most,
-    "recall" and "precision" at least; the worst of the statement's selections.
+    "recall" and "precision" at least; the worst of the statement's selections. `calls_for`: its
+    detector calls by purpose: "training" labels that teach, "certificate" random samples that bound
+    the error, "answer" the frames that had to be looked at.
     """
 
     sql: str = ""
@@ -98,6 +100,7 @@ class QueryReport:
     estimated_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     intervals: pa.Table | None = None
     certified: dict[str, float] = field(default_factory=dict[str, float])
+    calls_for: dict[str, int] = field(default_factory=dict[str, int])
     pixel_calls: dict[str, int] = field(default_factory=dict[str, int])
     pixel_steps: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     video_tables: tuple[str, ...] = ()

@@ -98,6 +98,9 @@ def _measured(plan: Physical, report: QueryReport) -> list[str]:
     lines = [f"{'':<16}{'estimated':>10}{'measured':>10}"]
     lines += [f"{name:<16}{a:>10}{b:>10}" for name, a, b in rows]
     lines += [f"{what}  passed by {n} of {of}" for what, (of, n) in report.pixel_steps.items()]
+    if report.calls_for:
+        spent = ", ".join(f"{name} {calls}" for name, calls in report.calls_for.items())
+        lines.append(f"calls for {spent}")
     if report.estimate is not None and report.low is not None and report.high is not None:
         confidence = f" at {report.confidence * 100:g}%" if report.confidence else ""
         lines.append(

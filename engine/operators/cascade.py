@@ -60,8 +60,10 @@ def _select(
     context = runtime.context
     certified = node.method in ("verify", "cascade")
     look = CascadeLook(node, runtime, table, positions) if certified else None
+    before = context.report.detector_calls
     if look is not None:
         look.begin()
+    taught = context.report.detector_calls - before
     known = table.processed()[positions]
     labels = np.zeros(len(positions), np.bool_)
     labels[known] = true_frames(node, table, positions[known], runtime)
@@ -85,10 +87,22 @@ def _select(
         batch = run.next_batch()
         context.estimate_seconds += time.perf_counter() - begun
         if batch is None:
-            return run.result()
+            result = run.result()
+            _count(runtime, taught, result)
+            return result
         ensure(table, positions[batch], context)
         run.add(true_frames(node, table, positions[batch], runtime))
         context.advance("select", run.looked, None)
+
+
+def _count(runtime: Runtime, taught: int, result: SelectionResult) -> None:
+    """Say on the report what the detector was called for."""
+    kept = runtime.context.report.calls_for
+    drawn = min(result.sampled, result.looked)
+    for name, calls in (
+        ("training", taught), ("certificate", drawn), ("answer", result.looked - drawn)
+    ):  # fmt: skip
+        kept[name] = kept.get(name, 0) + calls
 
 
 def _costs(table: LiveTable, positions: Positions) -> Costs:
