@@ -240,6 +240,8 @@ def row(
         "guarantee": runs[0].guarantee,
         "decode s": middle([run.seconds.get("decode", 0.0) for run in runs]),
         "detect s": middle([run.seconds.get("detect", 0.0) for run in runs]),
+        "train s": middle([run.seconds.get("train", 0.0) for run in runs]),
+        "proxy s": middle([run.seconds.get("proxy", 0.0) for run in runs]),
         "estimate s": middle([run.seconds.get("estimate", 0.0) for run in runs]),
         "total s": ours,
         "expected s": middle([run.expected_seconds for run in runs]),

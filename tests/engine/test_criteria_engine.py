@@ -317,3 +317,21 @@ def test_nothing_is_smoothed_over_time(
         assert rows(session, f"{select} ORDER BY frame{tail}") == [(n,) for n in shown]
     assert rows(session, f"{select} LIMIT 50 GAP 1") == [(n,) for n in shown]
     assert one(session, CARS) == pytest.approx(len(shown) / 90)
+
+
+# --- caches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [{"confidence": 0.7}, {"iou": 0.6}, {"slices": 2},
+                                     {"input": "192x128"}])  # fmt: skip
+def test_another_detector_finds_nothing_stored(
+    toy: Any, open_toy: OpenToy, changed: dict[str, object]
+) -> None:
+    session = open_toy()
+    one(session, CARS)
+    session.execute(toy.create("other", **changed))
+    one(session, CARS.replace("street", "other"))
+    assert session.report.detector_calls == FRAMES
+    session.execute(toy.create("twin"))
+    one(session, CARS.replace("street", "twin"))
+    assert session.report.detector_calls == session.report.frames_decoded == 0
