@@ -300,6 +300,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print only the RESULT line")
     parser.add_argument("--trace", action="store_true", help="search the label traces")
     parser.add_argument("--hour", action="store_true", help="search the rendered hour")
+    parser.add_argument("--only", default="", help="scenes whose name holds this")
     parser.add_argument("--file", action="append", default=[], help="PATH:DETECTOR:CLASS:LEAST")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -308,7 +309,7 @@ def main() -> None:
     found = (
         traces(8 if not options.quick else 3, quick=options.quick)
         if options.trace
-        else (bench(scene, seeds) for scene in scenes(options))
+        else (bench(s, seeds) for s in scenes(options) if options.only in s.name)
     )
     for more, detail in found:
         rows += more
