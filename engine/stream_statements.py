@@ -84,12 +84,14 @@ class StreamStatements:
                 hint="make a stream for each camera",
             )
         try:
-            parse_address(statement.sources[0])
+            address = parse_address(statement.sources[0])
         except DataError as error:
             error.span = statement.source_spans[0]
             raise
         self._check_options(statement)
         options = stream_options(statement, uuid.uuid4().hex[:12])
+        if not address.live:  # wherever the stream is followed from later
+            options = replace(options, source=f"file:{address.text}")
         self._check_where(statement, options.where)
         definition = create_definition(
             replace(

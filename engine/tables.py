@@ -79,6 +79,7 @@ class LiveTables:
         """Return the log of a stream's recording."""
         if options.ident not in self._logs:
             root = self._folder or self.storage().detections.manifest.folder
+            root = root.absolute()  # the working directory may change, and the decoder's is another
             self._logs[options.ident] = StreamLog(root / "streams" / options.ident)
         return self._logs[options.ident]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("foveal.server.demo", "render a street and ask three questions about it"),
+    "follow": ("foveal.server.follow", "record a video stream, a line per window"),
     "show": ("foveal.server.show.command", "write what a query finds as a picture or a page"),
 }
 """Subcommand to (module with `main(arguments) -> int`, summary). A name wins over a file's."""
