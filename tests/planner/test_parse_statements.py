@@ -314,3 +314,43 @@ def test_proxies_are_dropped_and_shown() -> None:
     assert isinstance(read("SHOW PROXIES"), s.ShowProxies)
     for plain in ("SELECT proxy FROM proxies", "SHOW proxies.a", "CREATE TABLE proxy (a INT)"):
         assert isinstance(read(plain), s.Plain)
+
+
+def test_streams_in_parts() -> None:
+    text = (
+        "CREATE OR REPLACE VIDEO STREAM cam FROM 'rtsp://h/1' WITH (detector = 'demo', where = 'x')"
+    )
+    found = read(text)
+    assert isinstance(found, s.CreateVideoTable)
+    assert (found.stream, found.name, found.or_replace) == (True, "cam", True)
+    assert found.sources == ("rtsp://h/1",)
+    assert dict(found.options) == {"detector": "demo", "where": "x"}
+    span = found.source_spans[0]
+    assert text[span.start : span.end] == "'rtsp://h/1'"
+    dropped = read("DROP VIDEO STREAM IF EXISTS cam")
+    assert isinstance(dropped, s.DropVideoTable)
+    assert (dropped.stream, dropped.if_exists) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("", (None, "")),
+        (" FOR 5 WINDOWS", (5, "windows")),
+        (" for 1 window", (1, "windows")),
+        (" FOR 90 SECONDS", (90, "seconds")),
+        (" FOR 1.5 minutes", (90, "seconds")),
+        (" FOR 2 HOURS", (7200, "seconds")),
+        (" FOR 1 DAY", (86400, "seconds")),
+        (" FOR 500 MILLISECONDS", (0.5, "seconds")),
+    ],
+)
+def test_refresh_stream(limit: str, expected: tuple[float | None, str]) -> None:
+    found = read("REFRESH VIDEO STREAM cam" + limit)
+    assert isinstance(found, s.RefreshVideoStream)
+    assert (found.name, found.limit, found.unit) == ("cam", *expected)
+
+
+def test_tables_may_be_called_stream() -> None:
+    for plain in ("SELECT * FROM stream", "CREATE TABLE stream (a INT)", "DROP TABLE stream"):
+        assert isinstance(read(plain), s.Plain)
