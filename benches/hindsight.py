@@ -35,8 +35,8 @@ def _autocovariance(values: Array) -> Array:
     size = values.shape[0]
     apart = values - values.mean()
     spectrum = np.fft.rfft(apart, 2 * size)
-    products: Array = np.fft.irfft(spectrum * np.conj(spectrum), 2 * size)[:size]
-    return products / size
+    products = np.fft.irfft(spectrum * np.conj(spectrum), 2 * size)[:size]
+    return np.asarray(products, np.float64) / size
 
 
 def _left_over(values: Array, covariance: Array, n: int, seed: int) -> float:
@@ -50,7 +50,8 @@ def _left_over(values: Array, covariance: Array, n: int, seed: int) -> float:
     within: Array = covariance[np.abs(near[:, :, None] - near[:, None, :])]
     within += 1e-9 * covariance[0] * np.eye(2 * SIDE)
     across: Array = covariance[np.abs(near - wanted[:, None])]
-    weights: Array = np.linalg.solve(within, across[:, :, None])[:, :, 0]
+    solved = np.linalg.solve(within, across[:, :, None])
+    weights = np.asarray(solved[:, :, 0], np.float64)
     mean = float(values.mean())
     guess: Array = mean + ((values[near] - mean) * weights).sum(axis=1)
     return float(np.mean((values[wanted] - guess) ** 2))
@@ -60,4 +61,5 @@ def noisy_scores(values: Array, r2: float, seed: int = 1) -> Array:
     """Return an invented proxy: scores in the values' unit, of squared correlation r2 with them."""
     noise: Array = np.random.default_rng(seed).standard_normal(len(values))
     spread = float(values.std()) * (1 / r2 - 1) ** 0.5
-    return values.mean() + r2 * (values + spread * noise - values.mean())
+    mean = float(values.mean())
+    return mean + r2 * (values + spread * noise - mean)
