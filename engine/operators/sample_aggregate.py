@@ -21,21 +21,17 @@ from foveal.engine.inference import ensure, objects_at
 from foveal.engine.operators.frame_groups import FrameGroups, frame_groups
 from foveal.engine.operators.pixel_filter import sieved
 from foveal.engine.operators.proxy_look import ProxyLook, rewrite
+from foveal.engine.operators.sample_targets import per_frame, targets_of
 from foveal.engine.recall import keep, question, recall
 from foveal.engine.relations import OBJECTS
 from foveal.engine.substrate import ArrowStream
 from foveal.errors import QueryCanceled
-from foveal.planner.bounds import bounds_of
 from foveal.planner.cost import jump_seconds
 from foveal.planner.estimators import (
     Costs,
-    FrameGroup,
     Interval,
-    MeanTarget,
-    RatioTarget,
     SamplingRun,
 )
-from foveal.planner.logical import Aggregate
 from foveal.planner.physical import SampleAggregate, SampleTracks
 from foveal.planner.protocols import VideoTable
 
@@ -66,7 +62,7 @@ def sample_aggregate(node: SampleAggregate, runtime: Runtime) -> ArrowStream:
     )
     known_values = observe(groups.positions[known])
     run = SamplingRun(
-        _frame_groups(node, groups, facts, known, known_values, table),
+        targets_of(node, groups, facts, known, known_values, table, 1 - node.tolerance.confidence),
         delta=1 - node.tolerance.confidence,
         guarantee=node.guarantee,
         seed=node.seed,
@@ -199,83 +195,6 @@ class _Observer:
         for k in range(self.width):
             column = found.column(2 + k).to_numpy(zero_copy_only=False).astype(np.float64)
             out[at, k] = np.nan_to_num(column, nan=0.0)
-
-
-def per_frame(aggregate: Aggregate) -> tuple[str, ...]:
-    """Return the SQL of what one frame contributes to an aggregate."""
-    if aggregate.kind in ("fcount", "count_star", "count"):
-        return (aggregate.call,)
-    total = f"sum({aggregate.argument}) {aggregate.filter}".strip()
-    if aggregate.kind == "sum":
-        return (total,)
-    return total, f"count({aggregate.argument}) {aggregate.filter}".strip()
-
-
-def _frame_groups(
-    node: SampleAggregate,
-    groups: FrameGroups,
-    facts: VideoTable,
-    known: npt.NDArray[np.bool_],
-    known_values: Values,
-    table: LiveTable,
-) -> list[FrameGroup]:
-    order = np.argsort(groups.group, kind="stable")
-    edges = np.searchsorted(groups.group[order], np.arange(groups.count + 1))
-    place_of_known = np.cumsum(known) - 1
-    found: list[FrameGroup] = []
-    for g in range(groups.count):
-        mine = order[edges[g] : edges[g + 1]]
-        my_known = known[mine]
-        found.append(
-            FrameGroup(
-                frames=groups.positions[mine],
-                targets=_targets(node, facts, len(mine)),
-                known=my_known,
-                known_values=known_values[place_of_known[mine[my_known]]],
-                breaks=table.starts[:-1],
-            )
-        )
-    return found
-
-
-def _targets(
-    node: SampleAggregate, facts: VideoTable, frames: int
-) -> tuple[MeanTarget | RatioTarget, ...]:
-    count = float(facts.max_count) if type(node.rows).__name__ == "ObjectScan" else 1.0
-    tolerance = node.tolerance
-    found: list[MeanTarget | RatioTarget] = []
-    column = 0
-    for aggregate in node.aggregates:
-        scale = 1.0 if aggregate.kind == "fcount" else float(max(frames, 1))
-        if aggregate.kind in ("fcount", "count_star", "count"):
-            found.append(
-                MeanTarget(
-                    upper=count,
-                    integer=True,
-                    column=column,
-                    scale=scale,
-                    epsilon=tolerance.epsilon,
-                    relative=tolerance.relative,
-                )
-            )
-        else:
-            low, high = bounds_of(
-                aggregate.argument, tolerance.low, tolerance.high, facts, aggregate.span
-            )
-            if aggregate.kind == "sum":
-                found.append(
-                    MeanTarget(upper=max(0.0, count * high), lower=min(0.0, count * low),
-                               column=column, scale=scale, epsilon=tolerance.epsilon,
-                               relative=tolerance.relative)
-                )  # fmt: skip
-            else:
-                found.append(
-                    RatioTarget(lower=low, upper=high, count=count, numerator=column,
-                                denominator=column + 1, epsilon=tolerance.epsilon,
-                                relative=tolerance.relative)
-                )  # fmt: skip
-        column += len(per_frame(aggregate))
-    return tuple(found)
 
 
 def costs_of(table: LiveTable, facts: VideoTable, *, detects: bool) -> Costs:

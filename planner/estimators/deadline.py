@@ -57,6 +57,7 @@ class DeadlineBetting(BettingCells):
         relative: bool = False,
         offset: float = 0.0,
         share: float = 1.0,
+        aimed: bool = False,
     ) -> None:
         """Set up for `population` members with values in [lower, upper].
 
@@ -70,6 +71,7 @@ class DeadlineBetting(BettingCells):
             relative: epsilon is a fraction of offset + share * mean.
             offset: known part of what a relative epsilon refers to.
             share: this population's share of it.
+            aimed: epsilon is only what the bets aim at: no promise ties the estimate to it.
 
         Raises:
             ValueError: the arguments make no sense.
@@ -80,6 +82,7 @@ class DeadlineBetting(BettingCells):
         super().__init__(upper - lower, delta, finest, UPWARD)
         self.population = population
         self.epsilon = epsilon
+        self._aimed = aimed
         self.relative = relative
         self._offset, self._share = offset, share
         self.lower = float(lower)
@@ -175,7 +178,7 @@ class DeadlineBetting(BettingCells):
         if self._predicting and self._weight:
             guess = self.lower + self._weighted / self._weight
         reach = self.tolerance
-        if self.most - self.least <= 2 * reach:
+        if not self._aimed and self.most - self.least <= 2 * reach:
             return min(max(guess, self.high - reach), self.low + reach)
         return min(max(guess, self.low), self.high)
 

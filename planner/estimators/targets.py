@@ -28,6 +28,8 @@ class MeanTarget:
         integer: the column holds whole numbers (tighter when they vary little).
         column: which column of the observed values this is.
         scale: what the mean is multiplied with, above 0.
+        aimed: nobody asked for `epsilon`; it is what a budget should reach, so that the estimate
+            need not be within it of the whole interval.
     """
 
     upper: float
@@ -37,6 +39,7 @@ class MeanTarget:
     integer: bool = False
     column: int = 0
     scale: float = 1.0
+    aimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

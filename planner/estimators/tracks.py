@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class MeanTrack:
         epsilon = 0.0 if target.epsilon is None else target.epsilon
         if not target.relative and self._share:
             epsilon /= target.scale * self._share
-        make = AsymptoticMean if self._asymptotic else DeadlineBetting
+        make = AsymptoticMean if self._asymptotic else partial(DeadlineBetting, aimed=target.aimed)
         self.estimator: AsymptoticMean | DeadlineBetting = make(
             self._left,
             target.upper,

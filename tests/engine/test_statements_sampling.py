@@ -230,3 +230,16 @@ def test_a_cancelled_exact_aggregate_is_an_error(open_toy: Any) -> None:
     with pytest.raises(QueryCanceled):
         rows(session, "SELECT FCOUNT(*) FROM street")
     thread.join()
+
+
+def test_a_budget_alone_aims_at_what_it_can_reach(open_toy: Any) -> None:
+    session = open_toy()
+    exact = float(str(open_toy().execute("SELECT FCOUNT(*) FROM street").fetchall()[0][0]))
+    result = session.execute("SELECT FCOUNT(*) FROM street BUDGET 40 CALLS")
+    result.fetchall()
+    low, high = result.report.low, result.report.high
+    assert low is not None
+    assert high is not None
+    assert low <= exact <= high
+    assert result.report.detector_calls <= 40
+    assert high - low < 3  # aimed at exactness the same looks leave nearly the range of 6
