@@ -216,7 +216,7 @@ class Tolerance:
     @property
     def exact(self) -> bool:
         """Whether only the exact answer will do."""
-        return self.epsilon is None and self.seconds is None and self.calls is None
+        return not self.epsilon and self.seconds is None and self.calls is None
 
     def words(self) -> str:
         """Return the clauses as a person reads them."""

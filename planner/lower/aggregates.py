@@ -79,12 +79,12 @@ def lower_aggregate(node: FrameAggregate, lowering: Lowering) -> Physical:
 
 
 def _why_no_sample(node: FrameAggregate, guarantee: str) -> str:
+    if node.tolerance.epsilon == 0:
+        return "no error is allowed"
     if node.tolerance.exact:
         return "no ERROR WITHIN or BUDGET is given"
     if guarantee == "exact":
         return "foveal.guarantee is exact"
-    if node.tolerance.epsilon == 0:
-        return "no error is allowed"
     other = [a.source for a in node.aggregates if a.kind not in SAMPLED_KINDS]
     if other:
         return f"{other[0]} has no interval from a sample of frames"

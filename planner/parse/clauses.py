@@ -140,9 +140,9 @@ class _Reader:
 
 def _error(clause: _Reader) -> ErrorBound:
     value, place = clause.number()
-    if not isinstance(value, Parameter) and value <= 0:
+    if not isinstance(value, Parameter) and value < 0:
         raise _refused(
-            "ERROR WITHIN needs a number above 0", place, "for an exact answer leave the clause out"
+            "ERROR WITHIN needs a number from 0 up", place, "0 asks for the exact answer"
         )
     return ErrorBound(value, clause.percent(), clause.span)
 

@@ -243,3 +243,12 @@ def test_a_budget_alone_aims_at_what_it_can_reach(open_toy: Any) -> None:
     assert low <= exact <= high
     assert result.report.detector_calls <= 40
     assert high - low < 3  # aimed at exactness the same looks leave nearly the range of 6
+
+
+def test_no_error_is_the_exact_answer(open_toy: Any) -> None:
+    session = open_toy()
+    result = session.execute("SELECT FCOUNT(*) FROM street WHERE class = 'car' ERROR WITHIN 0")
+    (value,) = result.fetchall()[0]
+    assert result.report.guarantee == "exact"
+    exact = "SELECT FCOUNT(*) FROM street WHERE class = 'car'"
+    assert value == session.execute(exact).fetchall()[0][0]
