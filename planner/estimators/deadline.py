@@ -25,8 +25,6 @@ SIDES = 0.6
 side may do with less than its half of the interval if the other needs more."""
 UNSEEN = 2.0
 """Rare events that may have been missed so far, as the stakes see it."""
-UNSEEN_AFTER = 0.5
-"""The same once the frames where most were expected are known."""
 PILOT = 16
 """Below this many samples the variance is not trusted for forecasts."""
 
@@ -357,8 +355,7 @@ class DeadlineBetting(BettingCells):
         """
         if not self._floor:
             return 0.0
-        unseen = UNSEEN_AFTER if self.revealed else UNSEEN
-        return (self._squares + unseen) / max(self._seen, 1.0)
+        return (self._squares + UNSEEN) / max(self._seen, 1.0)
 
     def _collapse(self) -> None:
         """Everything is known: the interval is the mean."""

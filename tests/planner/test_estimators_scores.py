@@ -288,6 +288,17 @@ def test_frames_with_the_highest_scores_are_looked_at_for_themselves(after: int)
     assert np.mean(calls) < (1.0 if after else 0.8) * np.mean(plain)
 
 
+def test_looking_in_vain_costs_little_more_than_the_look() -> None:
+    values, scores = rare_events(9000, 60)
+    target = MeanTarget(1, 0.006, integer=True)
+    misled, plain = 0, 0
+    for seed in range(40):
+        shuffled = np.random.default_rng(seed).permutation(scores)
+        misled += answer(values, shuffled, seed, target=target).samples
+        plain += answer(values, None, seed, target=target).samples
+    assert misled < 1.35 * plain
+
+
 def test_what_is_revealed_and_drawn_ends_in_the_exact_answer() -> None:
     values, scores = rare_events(900, 30)
     values[7] = 5.0  # clipped to 1
