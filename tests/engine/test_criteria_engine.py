@@ -253,7 +253,7 @@ def test_an_error_next_to_nothing_is_the_exact_answer(open_toy: OpenToy) -> None
 
 
 @pytest.mark.parametrize("tail", [
-    " ERROR WITHIN 0", " ERROR WITHIN 0%", f"{ERROR} AT CONFIDENCE 100%",
+    " ERROR WITHIN -1", f"{ERROR} AT CONFIDENCE 100%",
     f"{ERROR} AT CONFIDENCE 0%", " BUDGET 0 CALLS",
 ])  # fmt: skip
 def test_limits_that_mean_nothing_are_refused(open_toy: OpenToy, tail: str) -> None:
