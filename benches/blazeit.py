@@ -46,7 +46,10 @@ WRONG, CONFIDENCE = 0.01, 0.95
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A video and the questions' numbers for it. `most`: BlazeIt's K; `gap` in frames."""
+    """A video and the questions' numbers for it. `most`: BlazeIt's K; `gap` in frames.
+
+    `trains`: ask the peers that train a network too, which takes a minute each.
+    """
 
     name: str
     path: Path
@@ -62,6 +65,7 @@ class Scene:
     red: float
     area: float
     repeats: int
+    trains: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +182,12 @@ def peers(
             "NoScope oracle",
             run(lambda eye: of_search(oracle_search(eye, measure, *size, judge.holds))),
         )
-        yield "BlazeIt", run(lambda eye: of_search(blazeit_search(eye, measure, *size, seed)))
+        if s.trains:
+            yield "BlazeIt", run(lambda eye: of_search(blazeit_search(eye, measure, *size, seed)))
     else:
         yield "naive", run(lambda eye: of_mean(naive_mean(eye, measure)))
         yield "NoScope oracle", run(lambda eye: of_mean(oracle_mean(eye, measure, judge.holds)))
-        if shape.kind == "selection":
+        if shape.kind == "selection" and s.trains:
 
             def cascade(eye: Eye) -> tuple[float, str, bool]:
                 found = noscope_selection(eye, measure, WRONG, seed)
@@ -312,7 +317,7 @@ def scenes(options: argparse.Namespace) -> list[Scene]:
     repeats = options.repeats
     found = [
         Scene("one-by-one", find("video/one-by-one-person-detection.mp4"), "yolox_nano", yolox,
-              "person", 0.1, 4, 2, 5, 20, 768, 5.0, 20000.0, repeats),
+              "person", 0.1, 4, 2, 5, 20, 768, 5.0, 20000.0, repeats, not options.quick),
     ]  # fmt: skip
     if not options.quick:
         found += [
@@ -331,7 +336,9 @@ def scenes(options: argparse.Namespace) -> list[Scene]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one clip, once")
+    parser.add_argument(
+        "--quick", action="store_true", help="one clip, once, no peer that trains"
+    )
     parser.add_argument("--json", action="store_true", help="print only the RESULT line")
     parser.add_argument("--hour", action="store_true", help="the rendered hour as well")
     parser.add_argument("--repeats", type=int, default=5)
