@@ -336,9 +336,7 @@ def scenes(options: argparse.Namespace) -> list[Scene]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="one clip, once, no peer that trains"
-    )
+    parser.add_argument("--quick", action="store_true", help="one clip, once, no peer that trains")
     parser.add_argument("--json", action="store_true", help="print only the RESULT line")
     parser.add_argument("--hour", action="store_true", help="the rendered hour as well")
     parser.add_argument("--repeats", type=int, default=5)
