@@ -91,8 +91,12 @@ class CascadeLook:
             return False
         self._trained += 1
         self._learnt = labels
-        trained = proxies.train(self._table, quantity, self._runtime)
-        if not _helps(trained) or (self._facts is not None and trained.r2 < self._facts.r2):
+        trained = proxies.try_train(self._table, quantity, self._runtime)
+        if (
+            trained is None
+            or not _helps(trained)
+            or (self._facts is not None and trained.r2 < self._facts.r2)
+        ):
             return False
         self._use(trained)
         return True
