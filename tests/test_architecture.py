@@ -16,7 +16,7 @@ BOTTOM = frozenset({"errors", "types", "settings", "reports"})
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bottom": (),
     "planner": ("bottom",),
-    "udfs": ("bottom", "planner.protocols"),
+    "udfs": ("bottom", "planner.protocols", "planner.ir"),
     "connectors": ("bottom", "planner.protocols"),
     "engine": ("bottom", "planner", "udfs", "connectors"),
     "server": ("bottom", "top", "engine"),
@@ -38,7 +38,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "av": ("connectors/video", "udfs/pixels.py"),
     "cv2": ("connectors/video", "udfs/pixels.py", "udfs/detectors"),
     "duckdb": ("engine",),
-    "lark": ("planner/parse",),
+    "lark": ("planner/parse", "planner/ir"),
     "llvmlite": ("engine/compile",),
     "mlflow": ("connectors/mlflow",),
     "onnx": ("udfs/detectors", "udfs/models"),

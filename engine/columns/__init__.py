@@ -1,0 +1,1 @@
+"""The column cache: tables and files as Arrow buffers, narrowed, kept while they stand."""

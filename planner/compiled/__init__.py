@@ -1,0 +1,1 @@
+"""From SQL text to programs: expressions, blocks, and the choice against DuckDB."""

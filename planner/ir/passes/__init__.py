@@ -1,0 +1,1 @@
+"""Rewrites that keep a program's meaning, one file each; each can be switched off."""

@@ -1,0 +1,1 @@
+"""User functions: Python made into expressions, or called over batches and chunks."""
