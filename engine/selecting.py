@@ -24,6 +24,7 @@ from foveal.engine.relations import OBJECTS
 from foveal.errors import FovealError
 from foveal.planner.estimators.selection import SelectionResult
 from foveal.planner.logical import Frames, Project, SelectFrames
+from foveal.planner.lower.selection import THRESHOLDS
 from foveal.planner.physical import Cascade, FrameScan, ObjectScan
 from foveal.planner.protocols import FrameFacts
 from foveal.settings import Value
@@ -141,8 +142,8 @@ def recall(
 
 
 def keep(asked: str, node: Cascade, table: LiveTable, result: SelectionResult) -> None:
-    """Store the decisions of a question whose rates were reached."""
-    if not result.met or result.exact:
+    """Store the decisions of a question whose rates were reached, or were not to be bounded."""
+    if result.exact or not (result.met or node.method == THRESHOLDS):
         return
     rates = "-r".join(repr(rate) for rate in (node.fnr or 0.0, node.fpr or 0.0))
     bounds = [result.fnr, result.fpr, result.precision]

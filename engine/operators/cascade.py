@@ -7,7 +7,7 @@ per frame. What was detected is kept whenever it ends, so that a later run goes 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from foveal.engine.executor import Runtime
 from foveal.engine.flow import ProducedStream
 from foveal.engine.inference import ensure, object_batch
 from foveal.engine.operators.cascade_look import CascadeLook
+from foveal.engine.operators.cascade_thresholds import by_thresholds
 from foveal.engine.operators.object_scan import CACHED_CHUNK, object_scan
 from foveal.engine.operators.sample_aggregate import costs_of
 from foveal.engine.relations import OBJECTS, assemble, constant
@@ -26,8 +27,18 @@ from foveal.engine.selecting import keep, question, recall, true_frames
 from foveal.engine.substrate import ArrowStream
 from foveal.planner.estimators import Costs
 from foveal.planner.estimators.belief import by_score
-from foveal.planner.estimators.selection import ACCEPTED, TRUE, SelectionResult, SelectionRun
+from foveal.planner.estimators.selection import (
+    ACCEPTED,
+    REJECTED,
+    TRUE,
+    SelectionResult,
+    SelectionRun,
+)
+from foveal.planner.lower.selection import THRESHOLDS
 from foveal.planner.physical import Cascade
+
+ROUNDING = 1e-5
+"""Stored bounds are float32, rounded outwards: by less than this."""
 
 
 def cascade(node: Cascade, runtime: Runtime) -> ArrowStream:
@@ -45,7 +56,12 @@ def cascade(node: Cascade, runtime: Runtime) -> ArrowStream:
     report.frames_cached += int(table.processed()[positions].sum())
     asked = question(node, table, runtime.context.settings)
     result = recall(asked, node, table, positions) if node.method == "recalled" else None
-    if result is None:
+    if result is None and node.method == THRESHOLDS:
+        result, taught = by_thresholds(node, runtime, table, positions)
+        calls = {"training": taught, "certificate": 0, "answer": result.looked}
+        _count(runtime, calls)
+        keep(asked, node, table, result)
+    elif result is None:
         result = _select(node, runtime, table, positions)
         keep(asked, node, table, result)
     _tell(node, runtime, result)
@@ -88,21 +104,20 @@ def _select(
         context.estimate_seconds += time.perf_counter() - begun
         if batch is None:
             result = run.result()
-            _count(runtime, taught, result)
+            drawn = min(result.sampled, result.looked)
+            calls = {"training": taught, "certificate": drawn, "answer": result.looked - drawn}
+            _count(runtime, calls)
             return result
         ensure(table, positions[batch], context)
         run.add(true_frames(node, table, positions[batch], runtime))
         context.advance("select", run.looked, None)
 
 
-def _count(runtime: Runtime, taught: int, result: SelectionResult) -> None:
+def _count(runtime: Runtime, calls: Mapping[str, int]) -> None:
     """Say on the report what the detector was called for."""
     kept = runtime.context.report.calls_for
-    drawn = min(result.sampled, result.looked)
-    for name, calls in (
-        ("training", taught), ("certificate", drawn), ("answer", result.looked - drawn)
-    ):  # fmt: skip
-        kept[name] = kept.get(name, 0) + calls
+    for name, number in calls.items():
+        kept[name] = kept.get(name, 0) + number
 
 
 def _costs(table: LiveTable, positions: Positions) -> Costs:
@@ -118,9 +133,18 @@ def _costs(table: LiveTable, positions: Positions) -> Costs:
 def _tell(node: Cascade, runtime: Runtime, result: SelectionResult) -> None:
     """Write what is certain of the answer on the report."""
     report = runtime.context.report
-    report.confidence = node.confidence
+    report.confidence = node.confidence if report.guarantee != "none" else None
     _note(runtime, result.fnr, result.fpr, result.precision)
     if result.exact or (result.fnr == 0 and result.fpr == 0):
+        return
+    if result.fnr > (node.fnr or 0) + ROUNDING or result.fpr > (node.fpr or 0) + ROUNDING:
+        report.guarantee, report.confidence, report.target_met = "none", None, False
+        unseen = int(np.isin(result.decisions, (REJECTED, ACCEPTED)).sum())
+        runtime.context.notice(
+            f"thresholds on labelled frames decided {unseen} of {len(result.decisions)} frames "
+            "unseen: nothing bounds FNR and FPR",
+            severity="WARNING",
+        )
         return
     if report.guarantee == "exact":
         report.guarantee = "finite"

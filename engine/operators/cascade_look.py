@@ -13,12 +13,14 @@ from foveal.engine.catalog.videos import LiveTable, Positions
 from foveal.engine.executor import Runtime
 from foveal.engine.inference import ensure
 from foveal.engine.stages import Stages
+from foveal.planner import cost
 from foveal.planner.estimators.belief import Array, Belief
 from foveal.planner.estimators.neighbours import by_neighbours
 from foveal.planner.estimators.selection import SelectionRun
+from foveal.planner.estimators.thresholds import ThresholdRun
 from foveal.planner.lower.proxied import LEARN_LABELS, SCORE_SECONDS, TRAIN_SECONDS, stored_for
 from foveal.planner.physical import Cascade
-from foveal.planner.protocols import ProxyFacts
+from foveal.planner.protocols import FrameFacts, ProxyFacts, VideoTable
 
 MARGIN = 1.2
 """What is learnt on the way must promise to save so many times what it costs."""
@@ -65,7 +67,7 @@ class CascadeLook:
         if stored is not None and _helps(stored):
             self._use(stored)
 
-    def consider(self, run: SelectionRun) -> None:
+    def consider(self, run: SelectionRun | ThresholdRun) -> None:
         """Train a proxy, or use difference detectors, where what is left to do says it pays."""
         if run.finished:
             return
@@ -75,7 +77,7 @@ class CascadeLook:
         elif changed:
             run.believe(self.belief())
 
-    def _learn(self, run: SelectionRun) -> bool:
+    def _learn(self, run: SelectionRun | ThresholdRun) -> bool:
         quantity = self._node.quantity
         labels = int(self._table.processed()[self._positions].sum())
         again = max(LEARN_LABELS, RELEARN * self._learnt)
@@ -86,7 +88,7 @@ class CascadeLook:
         facts = self._table.facts()
         kept = sum(video.thumbnails for video in facts.videos) / max(self._table.frames, 1)
         look = len(self._positions) * ((1 - kept) * facts.profile.thumbnail + SCORE_SECONDS)
-        saved = SAVES * run.forecast() * facts.profile.detect_frame
+        saved = self._saved(run.forecast(), facts)
         if saved < MARGIN * (look + TRAIN_SECONDS):
             return False
         self._trained += 1
@@ -101,7 +103,15 @@ class CascadeLook:
         self._use(trained)
         return True
 
-    def _stage(self, run: SelectionRun) -> bool:
+    def _saved(self, calls: int, facts: VideoTable) -> float:
+        """Return the seconds that a proxy not trained yet is taken to save of so many looks."""
+        frames = FrameFacts(len(self._positions), 0, self._table.keyframes(self._positions))
+        left = round((1 - SAVES) * calls)
+        decode = cost.decode_sample(calls, frames, facts.profile)
+        decode -= cost.decode_sample(left, frames, facts.profile)
+        return decode + cost.detect(calls - left, facts.profile)
+
+    def _stage(self, run: SelectionRun | ThresholdRun) -> bool:
         """Use the difference detectors under which the fewest looks are forecast."""
         labelled, labels = run.labelled
         known = int(labelled.sum())

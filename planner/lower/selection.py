@@ -35,6 +35,10 @@ NEAR_SECONDS = 2.0
 NEAR_FRAMES = 10.0
 """Labels of neighbours tell NEAR_R2 of the variance, less by e every NEAR_SECONDS; frames looked at
 are taken to lie NEAR_FRAMES apart where it matters."""
+THRESHOLD_LABELS, THRESHOLD_TRUE = 200, 15
+"""Frames labelled for thresholds, at least, and how many of them shall be of the rarer kind."""
+LABELS_GROW, LABELS_SHARE = 4.0, 0.5
+"""Labels become at most so many times more at once, and at most this share of the frames asked."""
 MOST_POINTS = 20_000
 """Frames that a forecast stands for at most; more are taken to cost in proportion."""
 
@@ -48,7 +52,7 @@ def lower_selection(node: Selection, lowering: Lowering) -> ExactSelection:
 
 
 def lower_select_frames(node: SelectFrames, lowering: Lowering) -> Cascade:
-    """Return the cheapest of exact, cached, recalled, verify and cascade."""
+    """Return the cheapest of exact, cached, recalled, verify, cascade and thresholds."""
     table = lowering.snapshot.video_tables[node.table]
     assert isinstance(node.frames, Frames)
     frames, facts = lowering.facts[node.frames], lowering.facts[node]
@@ -56,9 +60,12 @@ def lower_select_frames(node: SelectFrames, lowering: Lowering) -> Cascade:
     scan = exact(frames, table.profile)
     ways = [scan]
     if facts.recalled and scan.calls:
-        ways.insert(0, Alternative("recalled", 0, 0.0, 0.0, 0.0, "finite", why="answered before"))
+        kept = "none" if guarantee == "none" else "finite"
+        ways.insert(0, Alternative("recalled", 0, 0.0, 0.0, 0.0, kept, why="answered before"))
     if scan.calls:
         ways += [_certified(node, table, frames, facts, guarantee, name) for name in _WAYS]
+    if scan.calls and guarantee == "none":
+        ways.append(_by_thresholds(node, table, frames, facts))
     best = _choose(ways)
     rows = lowering.lower(node.rows)
     assert isinstance(rows, ObjectScan)
@@ -75,7 +82,7 @@ def lower_select_frames(node: SelectFrames, lowering: Lowering) -> Cascade:
         node.by_frame,
         tuple(explained(a, best) for a in ways),
         best.name,
-        best.name in _WAYS and _learns(node, table, frames),
+        best.name in (*_WAYS, THRESHOLDS) and _learns(node, table, frames),
         int(lowering.settings["seed"]),
     )
 
@@ -86,6 +93,7 @@ def _choose(ways: list[Alternative]) -> Alternative:
 
 
 _WAYS = ("verify", "cascade")
+THRESHOLDS = "thresholds"
 
 
 def _certified(
@@ -155,6 +163,50 @@ def _priced(
         name, calls, look.decode + passes, cost.detect(calls, table.profile), look.train, "finite",
         why=f"{why}{drawn} drawn to certify",
     )  # fmt: skip
+
+
+def _by_thresholds(
+    node: SelectFrames, table: VideoTable, frames: FrameFacts, facts: FrameFacts
+) -> Alternative:
+    """Return what NoScope's cascade should cost: thresholds that labelled frames choose.
+
+    How well they did there bounds nothing elsewhere: there is no guarantee.
+    """
+    if frames.frames < 2 * LEARN_LABELS:
+        why = "too few frames to choose thresholds on"
+        return Alternative(THRESHOLDS, 0, 0.0, 0.0, 0.0, "none", applies=False, why=why)
+    unknown = max(frames.frames - frames.cached, 1)
+    prevalence = PRIOR_PREVALENCE if facts.mean is None else facts.mean
+    prevalence = min(max(prevalence, 1.0 / max(frames.frames, 1)), 1.0)
+    plain = len(node.source.levels) == 1
+    known = sum(v.cached for v in table.videos) if plain else frames.cached
+    wanted = max(THRESHOLD_LABELS, THRESHOLD_TRUE / min(prevalence, max(1 - prevalence, 1e-9)))
+    labels = max(min(wanted - known, LABELS_SHARE * unknown), 0.0)
+    fpr = node.fpr if node.by_frame else None
+    ways: list[Alternative] = []
+    for look in _looks(node, table, frames):
+        chance = _chances(min(unknown, MOST_POINTS), prevalence, look.r2)
+        doubt = _between(chance, node.fnr, fpr) * (unknown - labels) / len(chance)
+        calls = math.ceil(labels + doubt)
+        decode = look.decode + sum(
+            cost.decode_sample(part, frames, table.profile) for part in (labels, doubt)
+        )
+        why = f"by {look.words}; {round(labels)} more labelled, {round(doubt)} between thresholds"
+        detect = cost.detect(calls, table.profile)
+        ways.append(Alternative(THRESHOLDS, calls, decode, detect, look.train, "none", why=why))
+    return min(ways, key=lambda a: a.total)
+
+
+def _between(chance: npt.NDArray[np.float64], fnr: float | None, fpr: float | None) -> int:
+    """Return how many frames (chances, descending) lie between thresholds that keep the rates."""
+    accepted = rejected = 0
+    if fpr is not None:
+        false = np.cumsum(1 - chance)
+        accepted = int((false <= fpr * (1 - chance).sum()).sum())
+    if fnr is not None:
+        missed = np.cumsum(chance[::-1])
+        rejected = int((missed <= fnr * chance.sum()).sum())
+    return max(len(chance) - accepted - rejected, 0)
 
 
 @dataclass(frozen=True, slots=True)
