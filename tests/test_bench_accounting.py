@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
-END_TO_END = ("blazeit.py", "video.py")
+END_TO_END = ("blazeit.py", "noscope.py", "video.py")
 STAGES = ("decode", "detect", "train", "proxy")
 
 
