@@ -21,8 +21,9 @@ from foveal.planner.estimators.targets import Frames, Mask
 
 LEAST = 5
 """Labels of a kind below which no threshold is taken from it."""
-WHOLE = 64
-"""Frames in doubt that are looked at at once; of more, every other one, which tells of the rest."""
+WHOLE, MANY = 64, 0.125
+"""Frames in doubt are looked at at once up to WHOLE of them, or from a share MANY of all that are
+unseen; in between first every other one, which tells of the rest."""
 
 
 class ThresholdRun:
@@ -93,7 +94,9 @@ class ThresholdRun:
         places = np.flatnonzero(self._doubtful(self._chance))
         if not len(places):
             return None
-        self._batch = places if len(places) <= WHOLE else places[::2]
+        unseen = int((self._asked & ~self._labelled).sum())
+        once = len(places) <= WHOLE or len(places) >= MANY * unseen
+        self._batch = places if once else places[::2]
         return self._batch
 
     def add(self, labels: Mask) -> None:
