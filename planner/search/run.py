@@ -22,6 +22,7 @@ from foveal.planner.search.forecast import (
     TELLING,
     Prices,
     Quest,
+    coarse,
     forecast,
     shallow,
     slots,
@@ -260,7 +261,7 @@ class SearchRun:
             return Step("learn", np.zeros(0, np.int64), 0)
         if not self.ranking.scored:
             probe = self._probe(weights, seconds)
-            if probe:
+            if probe and not self._scatter_first(open_, weights, seconds):
                 return self._in_order(open_, probe, limit)
         step = self._guided(open_, limit)
         return step if step is not None else self._scattered(open_, limit)
@@ -300,6 +301,31 @@ class SearchRun:
                 best, best_seconds = probe, expected
         return PROBES[-1] if float(weights @ search) <= best_seconds else best
 
+    def _scatter_first(self, open_: Flags, weights: Floats, seconds: dict[str, Floats]) -> bool:
+        """Return whether a scattered batch before going in order should cost less than none.
+
+        Where all will be looked at in the end, the batch costs the jumps of its own decoding and
+        nothing else; where there is something to find, it may save most of the way.
+        """
+        if "random" not in self._methods or not len(self._places):
+            return False
+        count, looks = self._next_count(), float(open_.sum())
+        found: list[Floats] = []
+        for event in self._events:
+            quest = Quest(looks, self._missing, self._gap / self._step, event)
+            enough = slots(quest) >= quest.want
+            found.append(np.where(enough, 1 - np.exp(-count / np.maximum(coarse(quest), 1)), 0.0))
+        search, hit = seconds["search"], np.concatenate(found)
+        jumps = float(
+            shallow(np.array([float(count)]), self._prices.facts, self._prices.profile)[0]
+        )
+        passed = self._prices.profile.decode_frame * looks
+        whole = max(looks * self._prices.call + passed, 1e-9)
+        # In order, a frame that was looked at is not looked at again.
+        left = search * np.maximum(1 - count * self._prices.call / whole, 0.0)
+        batch = count * self._prices.call + jumps
+        return batch + float(weights @ ((1 - hit) * left)) < float(weights @ search)
+
     def _in_order(self, open_: Flags, most: int, limit: int | None) -> Step:
         count = min(most, 128, limit if limit is not None else most)
         frames = np.flatnonzero(open_)[:count]
@@ -309,14 +335,16 @@ class SearchRun:
         return Step("search", frames, self._chunk(each if apart_ else each * self._missing))
 
     def _scattered(self, open_: Flags, limit: int | None) -> Step:
-        mean = max(self._belief.mean, 1e-6)
-        missing = self._missing
-        count = min(max(self.looked, 16), int(np.ceil(missing / mean)) + 3)
-        count = max(count, self._worth_a_pass())
+        count = self._next_count()
         count = min(count, limit) if limit is not None else count
         frames = spread(self._videos, open_, count, self._rng, self._starts)
         self._use("random")
-        return Step("random", frames, self._chunk(missing / mean))
+        return Step("random", frames, self._chunk(self._missing / max(self._belief.mean, 1e-6)))
+
+    def _next_count(self) -> int:
+        """Return how many frames to scatter next: as many again as were looked at."""
+        hoped = int(np.ceil(self._missing / max(self._belief.mean, 1e-6))) + 3
+        return max(min(max(self.looked, 16), hoped), self._worth_a_pass())
 
     def _worth_a_pass(self) -> int:
         """Return the least number of frames whose decoding costs a third of their detection."""
