@@ -39,6 +39,8 @@ THRESHOLD_LABELS, THRESHOLD_TRUE = 200, 15
 """Frames labelled for thresholds, at least, and how many of them shall be of the rarer kind."""
 LABELS_GROW, LABELS_SHARE = 4.0, 0.5
 """Labels become at most so many times more at once, and at most this share of the frames asked."""
+DOUBT = 0.03
+"""Share of the frames that lies between thresholds at least: on an hour, 2 to 7 % were seen to."""
 MOST_POINTS = 20_000
 """Frames that a forecast stands for at most; more are taken to cost in proportion."""
 
@@ -186,7 +188,7 @@ def _by_thresholds(
     ways: list[Alternative] = []
     for look in _looks(node, table, frames):
         chance = _chances(min(unknown, MOST_POINTS), prevalence, look.r2)
-        doubt = _between(chance, node.fnr, fpr) * (unknown - labels) / len(chance)
+        doubt = max(_between(chance, node.fnr, fpr) / len(chance), DOUBT) * (unknown - labels)
         calls = math.ceil(labels + doubt)
         decode = look.decode + sum(
             cost.decode_sample(part, frames, table.profile) for part in (labels, doubt)

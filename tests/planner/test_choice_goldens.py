@@ -73,6 +73,10 @@ SITUATIONS: dict[str, tuple[VideoTable, dict[str, str]]] = {
     ),
     "hour, 400 labels, proxy dropped": (street(36_000, 400, proxies=(DROPPED,)), {}),
     "hour, no guarantee": (street(36_000), {"guarantee": "none"}),
+    "a few seconds, no guarantee": (street(150), {"guarantee": "none"}),
+    "hour, fast detector, no guarantee": (
+        street(36_000, profile=replace(MEASURED, detect_frame=0.0002)), {"guarantee": "none"},
+    ),
     "hour, asymptotic": (street(36_000), {"guarantee": "asymptotic"}),
     "hour, exact only": (street(36_000), {"guarantee": "exact"}),
     "hour, fast detector": (street(36_000, profile=replace(MEASURED, detect_frame=0.002)), {}),
@@ -160,6 +164,7 @@ def test_choices(path: Path) -> None:
         "sampled tracks",
         "verify",
         "cascade",
+        "thresholds",
     ],
 )
 def test_every_kind_is_chosen_somewhere_and_not_chosen_elsewhere(kind: str) -> None:
