@@ -190,9 +190,9 @@ def _decimal_operands(op: str, a: Type, b: Type) -> tuple[Type, Type]:
     if op in ("add", "sub"):
         return Decimal(min(wide_x, MAX_DIGITS), scale), Decimal(min(wide_y, MAX_DIGITS), scale)
     if op == "mod":
-        # Where 38 digits do not hold both exactly, DuckDB takes the remainder of doubles.
+        # Past 38 digits DuckDB divides doubles, but raises at zero as decimals do: left to it.
         if max(wide_x, wide_y) > MAX_DIGITS:
-            return F64, F64
+            raise IrTypeError(f"mod of {a} and {b}")
         both = Decimal(max(wide_x, wide_y), scale)
         return both, both
     raise IrTypeError(f"{op} of {a} and {b}")
