@@ -20,7 +20,7 @@ from foveal.planner.estimators.selection import ACCEPTED, FALSE, REJECTED, TRUE,
 from foveal.planner.estimators.targets import Frames, Mask
 
 LEAST = 5
-"""Labels of a kind below which no threshold is taken from it."""
+"""Labels of either kind below which there is no threshold."""
 WHOLE, MANY = 64, 0.125
 """Frames in doubt are looked at at once up to WHOLE of them, or from a share MANY of all that are
 unseen; in between first every other one, which tells of the rest."""
@@ -145,19 +145,21 @@ def thresholds(
     """Return (rejected up to, accepted from) that keep the rates on these labelled frames.
 
     Of all such the ones with fewest frames between. `low` is moved one labelled frame to the safe
-    side; where the two would cross, there is one threshold half-way. A rate of None, or too few
-    labels of its kind, leaves its side open: -inf, inf.
+    side; where the two would cross, there is one threshold half-way. A rate of None leaves its side
+    open (-inf, inf), too few labels of either kind leave both.
     """
     order = np.argsort(chance, kind="stable")
     values, true = chance[order], labels[order]
     positives = int(true.sum())
     negatives = len(true) - positives
     low, high = -math.inf, math.inf
-    if fnr is not None and positives >= LEAST:
+    if min(positives, negatives) < LEAST:
+        return low, high
+    if fnr is not None:
         fine = np.flatnonzero(np.cumsum(true) <= fnr * positives)
         if len(fine) > 1:
             low = float(values[fine[-2]])
-    if fpr is not None and negatives >= LEAST:
+    if fpr is not None:
         fine = np.flatnonzero(np.cumsum(~true[::-1]) <= fpr * negatives)
         if len(fine):
             high = float(values[::-1][fine[-1]])

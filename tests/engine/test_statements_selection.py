@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from foveal.engine.catalog.videos import LiveTable
-from foveal.engine.operators import cascade_look
+from foveal.engine.operators import cascade_look, cascade_thresholds
 from foveal.engine.session import Session
 from foveal.errors import OperationalError, ProgrammingError
 from foveal.planner.lower import selection
@@ -41,6 +41,24 @@ def certify(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_choose", choose)
     for module in (selection, cascade_look):
         monkeypatch.setattr(module, "LEARN_LABELS", 24)
+
+
+@pytest.fixture
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let thresholds win wherever they apply, on few labels."""
+
+    def unmeasured(table: LiveTable, cancel: object) -> None:
+        del table, cancel
+
+    def choose(ways: list[Alternative]) -> Alternative:
+        names = ("recalled", "cached", "thresholds", "exact", "cascade", "verify")
+        return min((a for a in ways if a.applies), key=lambda a: names.index(a.name))
+
+    monkeypatch.setattr(LiveTable, "measure", unmeasured)
+    monkeypatch.setattr(selection, "_choose", choose)
+    for module in (selection, cascade_look):
+        monkeypatch.setattr(module, "LEARN_LABELS", 24)
+    monkeypatch.setattr(cascade_thresholds, "THRESHOLD_LABELS", 60)
 
 
 QUESTIONS = (
@@ -217,3 +235,63 @@ def test_proxies_and_differences_only_order_frames(open_toy: Callable[..., Sessi
         found = set(rows(session, sql))
         assert fpr or found <= exact
         assert session.report.certified["fnr"] <= 0.2
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_thresholds_alone_say_that_nothing_bounds_them(open_toy: Callable[..., Session]) -> None:
+    exact = set(rows(open_toy(), f"SELECT video, frame {CARS}"))
+    session = open_toy(guarantee="none")
+    sql = f"SELECT video, frame {CARS} FNR WITHIN 0.2 FPR WITHIN 0.2"
+    found = rows(session, sql)
+    report = session.report
+    assert (report.plan_kind, report.guarantee, report.confidence) == ("thresholds", "none", None)
+    assert not report.target_met
+    assert (report.certified["fnr"], report.certified["recall"]) == (1.0, 0.0)
+    assert any("nothing bounds FNR and FPR" in n.message for n in report.notices)
+    assert 60 <= report.detector_calls < 190
+    assert report.calls_for["training"] + report.calls_for["answer"] == report.detector_calls
+    assert report.calls_for["certificate"] == 0
+    assert len(set(found) & exact) > 0.6 * len(exact)
+    # The same answer again, with the same words, from what was decided.
+    assert rows(session, sql) == found
+    again = session.report
+    assert (again.plan_kind, again.guarantee, again.confidence) == ("recalled", "none", None)
+    assert again.detector_calls == 0
+    assert any("nothing bounds FNR and FPR" in n.message for n in again.notices)
+    assert "thresholds" not in explained(open_toy(), sql), "only where nothing need be bounded"
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_thresholds_return_objects_that_were_looked_at(open_toy: Callable[..., Session]) -> None:
+    question = "SELECT video, frame, xmin FROM street WHERE class = 'car'"
+    exact = set(rows(open_toy(), question))
+    session = open_toy(guarantee="none")
+    found = set(rows(session, f"{question} FNR WITHIN 0.3 FPR WITHIN 0.3"))
+    assert session.report.plan_kind == "thresholds"
+    assert found <= exact
+    assert session.report.certified["precision"] == 1.0
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_labels_of_other_frames_choose_thresholds_too(open_toy: Callable[..., Session]) -> None:
+    session = open_toy(guarantee="none")
+    rows(session, "SELECT * FROM street WHERE frame % 2 = 0")
+    sql = f"SELECT video, frame {CARS} AND frame % 2 = 1 FNR WITHIN 0.3 FPR WITHIN 0.3"
+    found = rows(session, sql)
+    report = session.report
+    assert report.plan_kind == "thresholds"
+    assert report.calls_for["training"] == 0, "half of the frames is labelled already"
+    assert all(frame % 2 == 1 for _, frame in found)
+    exact = set(rows(open_toy(), f"SELECT video, frame {CARS} AND frame % 2 = 1"))
+    assert len(set(found) & exact) > 0.6 * len(exact)
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_too_rare_a_class_for_thresholds_is_looked_at_whole(
+    open_toy: Callable[..., Session],
+) -> None:
+    session = open_toy(guarantee="none")
+    sql = "SELECT video, frame FROM street WHERE class = 'car' AND confidence > 2"
+    assert rows(session, f"{sql} FNR WITHIN 0.2 FPR WITHIN 0.2") == []
+    assert (session.report.plan_kind, session.report.guarantee) == ("thresholds", "exact")
+    assert session.report.certified["recall"] == 1.0
