@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from foveal.engine.compile.interpreter_values import (
 from foveal.planner.ir.program import Bitmap, Fold, Group, Key, Scatter, TopK
 from foveal.planner.ir.types import Code, Decimal, Float, Type
 
-Dictionaries = Mapping[str, pa.Array[Any]]
+Dictionaries: TypeAlias = "Mapping[str, pa.Array[Any]]"
 
 
 def column(value: Value, type_: Type, dictionaries: Dictionaries) -> pa.Array[Any]:
