@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from foveal.engine.compile.arrow import machine_dtype, wide_integers, wide_words
 from foveal.engine.compile.data import Array, KernelError
+from foveal.planner.ir.intervals import finite_limits
 from foveal.planner.ir.types import (
     Bool,
     Date,
@@ -28,10 +29,6 @@ from foveal.planner.ir.types import (
 Mask = npt.NDArray[np.bool_]
 
 _WORD = 1 << 63
-FINITE_DATE = (1 << 31) - 2
-"""The last day before infinity; the first one is its negative."""
-FINITE_TIMESTAMP = (-9223372022400000000, _WORD - 2)
-"""The first and last microsecond of DuckDB's timestamps that are not infinite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +100,7 @@ def integers(values: Array, valid: Mask, type_: Type) -> Value:
         KernelError: a valid row is beyond the type's limits; infinite dates are.
     """
     kept = np.where(valid, values, 0)
-    low, high = limits(type_)
-    if isinstance(type_, Date):
-        low, high = -FINITE_DATE, FINITE_DATE
-    elif isinstance(type_, Timestamp):
-        low, high = FINITE_TIMESTAMP
+    low, high = finite_limits(type_)
     if len(kept) and (kept.min() < low or kept.max() > high):
         raise KernelError
     return Value(kept.astype(np.int64) if high < _WORD else kept, valid)
