@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _RULES = (
     "error", "fnr", "fpr", "confidence", "gap", "budget", "bounds", "create_video", "drop_video",
     "refresh_video", "create_stream", "drop_stream", "refresh_stream",
-    "analyze_video", "create_proxy", "drop_proxy", "proxy_options", "drop_stored",
+    "analyze_video", "create_proxy", "drop_proxy", "proxy_options", "drop_stored", "drop_function",
     "create_view", "create_macro", "set_setting", "reset_setting", "show_setting", "explain",
     "prepare", "execute", "deallocate",
 )  # fmt: skip

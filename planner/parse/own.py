@@ -9,6 +9,7 @@ from foveal.planner.parse.clauses import parameter_keys, parse_clauses
 from foveal.planner.parse.grammar import branches, leaves, read, syntax_error
 from foveal.planner.parse.lexer import fold, string_value, tokenize
 from foveal.planner.parse.mentions import SYSTEM_SCHEMA
+from foveal.planner.parse.own_function import parse_function
 from foveal.planner.parse.own_proxy import parse_proxy
 from foveal.planner.parse.own_stream import parse_stream
 from foveal.planner.parse.parts import at, is_op, split_list, word_at
@@ -67,7 +68,11 @@ def parse_own(
     if first in ("SET", "RESET", "SHOW"):
         return _setting(text, tokens)
     if first == "DROP" and second in ("VIEW", "MACRO", "FUNCTION"):
-        return _drop_stored(text, tokens, names)
+        stored = _drop_stored(text, tokens, names)
+        return parse_function(text, tokens) if stored is None else stored
+    function = parse_function(text, tokens)
+    if function is not None:
+        return function
     if first == "EXECUTE":
         return _execute(text, tokens, prepared)
     if first == "DEALLOCATE":

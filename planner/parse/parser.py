@@ -34,7 +34,7 @@ from foveal.planner.parse.tree import parse_tree
 from foveal.planner.parse.wrappers import Wrapped, behind_bracket, find_word, unwrap
 
 _OUR_WORDS = re.compile(
-    "fcount|within|gap|budget|foveal|video|refresh|prox(?:y|ies)", re.IGNORECASE
+    "fcount|within|gap|budget|foveal|video|refresh|prox(?:y|ies)|function", re.IGNORECASE
 )
 _EXPLAIN_FORM = "EXPLAIN [VERBOSE | ANALYZE] [(FORMAT JSON)] query"
 

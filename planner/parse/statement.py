@@ -333,6 +333,42 @@ class DropStored:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateFunction:
+    """CREATE [OR REPLACE] [TEMP] FUNCTION name(x TYPE, ..) RETURNS TYPE LANGUAGE .. AS '..'.
+
+    `parameters`: (name, type as written, the type's place). `batch` is scalar, numpy, pandas or
+    arrow; `null_handling` strict or special; `cost` seconds a row. `body`: the function's text.
+    """
+
+    text: str
+    name: str
+    name_span: Span
+    or_replace: bool
+    if_not_exists: bool
+    temporary: bool
+    parameters: tuple[tuple[str, str, Span], ...]
+    returns: str
+    returns_span: Span
+    language: str
+    batch: str
+    null_handling: str
+    volatile: bool
+    cost: float | None
+    body: str
+    body_span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class DropFunction:
+    """DROP FUNCTION [IF EXISTS] name: one of ours, else DuckDB's macro."""
+
+    text: str
+    name: str
+    name_span: Span
+    if_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Explain:
     """EXPLAIN [VERBOSE | ANALYZE] [(FORMAT JSON)] of an extension statement.
 
@@ -408,6 +444,8 @@ Statement = (
     | ShowProxies
     | CreateStored
     | DropStored
+    | CreateFunction
+    | DropFunction
     | Explain
     | SetSetting
     | ShowSetting
