@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,19 @@ class Bill:
     def total(self) -> float:
         """Seconds altogether."""
         return sum(self.seconds.values())
+
+
+class View(Protocol):
+    """What a way to answer may do with a video: look at frames, each paid for once."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def look(self, frames: Frames, measure: Measure) -> Values:
+        """Return the measure at sorted frames, float64 [n]."""
+        ...
 
 
 class Eye:
@@ -108,5 +122,14 @@ def count_of(wanted: str) -> Measure:
 
     def measure(found: Detections, names: tuple[str, ...]) -> float:
         return float(np.count_nonzero(found.classes == names.index(wanted)))
+
+    return measure
+
+
+def presence_of(wanted: str) -> Measure:
+    """Return the measure that is 1 where a class is in sight."""
+
+    def measure(found: Detections, names: tuple[str, ...]) -> float:
+        return float((found.classes == names.index(wanted)).any())
 
     return measure

@@ -1,8 +1,8 @@
 """Published ways to query video, as peers: each looks through an `Eye` and answers a question.
 
-NoScope: Kang et al., VLDB 2017. BlazeIt: Kang, Bailis & Zaharia, VLDB 2020. Where a paper trains on
-another day, a clip has only itself: the first third is labelled for training and the next sixth is
-held out, both paid for by the detector, and the network is a small one that such clips can train.
+NoScope: Kang et al., VLDB 2017 (BlazeIt is in blazeit_peers.py). Where the paper trains on another
+day, a clip has only itself: the first third is labelled for training and the next sixth is held
+out, both paid for by the detector, and the network is a small one that such clips can train.
 None of these bounds its error on the video it is asked about, but for sampling, asymptotically.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from eye import Eye, Frames, Measure, Values
+from eye import Eye, Frames, Measure, Values, View
 from scipy import special
 
 from foveal.udfs.models.proxies import Fitted, fit
@@ -44,32 +44,32 @@ class Found:
 # --- aggregates --------------------------------------------------------------------------------
 
 
-def naive_mean(eye: Eye, measure: Measure) -> Mean:
+def naive_mean(eye: View, measure: Measure) -> Mean:
     """Look at every frame."""
     every = np.arange(eye.frames, dtype=np.int64)
     return Mean(float(eye.look(every, measure).mean()), "every frame", True)
 
 
-def oracle_mean(eye: Eye, measure: Measure, holds: npt.NDArray[np.bool_]) -> Mean:
+def oracle_mean(eye: View, measure: Measure, holds: npt.NDArray[np.bool_]) -> Mean:
     """NoScope with perfect knowledge: only frames that hold the class are looked at."""
     values = eye.look(np.flatnonzero(holds).astype(np.int64), measure)
     return Mean(float(values.sum()) / eye.frames, "frames with the class, known for free", True)
 
 
 def sampled_mean(
-    eye: Eye, measure: Measure, epsilon: float, delta: float, most: float, seed: int
+    eye: View, measure: Measure, epsilon: float, delta: float, most: float, seed: int
 ) -> Mean:
     """BlazeIt's AQP: uniform samples, K/epsilon of them at first, until the CLT is satisfied."""
     order = np.random.default_rng(seed).permutation(eye.frames).astype(np.int64)
     count = min(math.ceil(most / epsilon), eye.frames)
     while True:
         values = eye.look(np.sort(order[:count]), measure)
-        if _clt(values, eye.frames, delta) < epsilon or count == eye.frames:
+        if clt(values, eye.frames, delta) < epsilon or count == eye.frames:
             return Mean(float(values.mean()), f"{count} samples", True)
         count = min(math.ceil(count * 1.5), eye.frames)
 
 
-def interpolated_mean(eye: Eye, measure: Measure, epsilon: float) -> Mean:
+def interpolated_mean(eye: View, measure: Measure, epsilon: float) -> Mean:
     """Frames at equal steps, twice as many until two answers agree; no bound on the error."""
     count, before = 16, math.inf
     while True:
@@ -82,37 +82,8 @@ def interpolated_mean(eye: Eye, measure: Measure, epsilon: float) -> Mean:
         before, count = answer, count * 2
 
 
-def blazeit_mean(
-    eye: Eye, measure: Measure, epsilon: float, delta: float, most: float, seed: int
-) -> Mean:
-    """BlazeIt's algorithm 1: rewrite to the network alone, else control variates, else samples."""
-    trained = _train(eye, measure, seed)
-    if trained is None:
-        return sampled_mean(eye, measure, epsilon, delta, most, seed)
-    scores, labels, held = trained
-    known = np.zeros(eye.frames, np.bool_)
-    known[: len(labels)] = True
-    residuals = scores[held] - labels[held]
-    draws = np.random.default_rng(seed).choice(residuals, (BOOTSTRAPS, len(residuals)))
-    if float((np.abs(draws.mean(axis=1)) < epsilon).mean()) >= 1 - delta:
-        total = labels.sum() + scores[~known].sum()
-        return Mean(float(total) / eye.frames, "rewritten to the network", False)
-    order = np.random.default_rng(seed + 1).permutation(eye.frames).astype(np.int64)
-    count = min(math.ceil(most / epsilon), eye.frames)
-    while True:
-        at = order[:count]
-        ordered = np.sort(at)
-        values = eye.look(ordered, measure)
-        seen = scores[ordered]
-        spread = float(scores.var())
-        c = -float(np.cov(values, seen)[0, 1]) / spread if spread > 0 else 0.0
-        varied = values + c * (seen - scores.mean())
-        if _clt(varied, eye.frames, delta) < epsilon or count == eye.frames:
-            return Mean(float(varied.mean()), f"control variate, {count} samples", True)
-        count = min(math.ceil(count * 1.5), eye.frames)
-
-
-def _clt(values: Values, population: int, delta: float) -> float:
+def clt(values: Values, population: int, delta: float) -> float:
+    """Return the half width of the mean's interval by the central limit theorem."""
     if len(values) < 2:
         return math.inf
     left = (population - len(values)) / max(population - 1, 1)
@@ -123,8 +94,8 @@ def _clt(values: Values, population: int, delta: float) -> float:
 # --- searches ----------------------------------------------------------------------------------
 
 
-def _verify(
-    eye: Eye, measure: Measure, order: Frames, least: float, limit: int, gap: int
+def verify(
+    eye: View, measure: Measure, order: Frames, least: float, limit: int, gap: int
 ) -> Frames:
     """Look at frames in `order`, skip those too near to what was found, stop at the limit."""
     found: list[int] = []
@@ -138,7 +109,7 @@ def _verify(
     return np.sort(np.array(found, np.int64))
 
 
-def sequential_search(eye: Eye, measure: Measure, least: float, limit: int, gap: int) -> Found:
+def sequential_search(eye: View, measure: Measure, least: float, limit: int, gap: int) -> Found:
     """Look at frames in order until enough are found."""
     found: list[int] = []
     for start in range(0, eye.frames, 64):
@@ -152,26 +123,11 @@ def sequential_search(eye: Eye, measure: Measure, least: float, limit: int, gap:
 
 
 def oracle_search(
-    eye: Eye, measure: Measure, least: float, limit: int, gap: int, holds: npt.NDArray[np.bool_]
+    eye: View, measure: Measure, least: float, limit: int, gap: int, holds: npt.NDArray[np.bool_]
 ) -> Found:
     """NoScope with perfect knowledge: frames with the class, in order."""
     order = np.flatnonzero(holds).astype(np.int64)
-    return Found(_verify(eye, measure, order, least, limit, gap), "frames with the class, in order")
-
-
-def blazeit_search(
-    eye: Eye, measure: Measure, least: float, limit: int, gap: int, seed: int
-) -> Found:
-    """BlazeIt's scrubbing: rank by P(count >= least), verify down the ranking."""
-    trained = _train(eye, measure, seed)
-    if trained is None:
-        order = np.random.default_rng(seed).permutation(eye.frames).astype(np.int64)
-        return Found(_verify(eye, measure, order, least, limit, gap), "random: nothing to train on")
-    scores, labels, _ = trained
-    ranked = scores.copy()
-    ranked[: len(labels)] = labels
-    order = np.argsort(-ranked, kind="stable").astype(np.int64)
-    return Found(_verify(eye, measure, order, least, limit, gap), "ranked by the network")
+    return Found(verify(eye, measure, order, least, limit, gap), "frames with the class, in order")
 
 
 # --- selections --------------------------------------------------------------------------------
