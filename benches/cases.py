@@ -16,6 +16,10 @@ from foveal.planner.estimators import (
     RatioTarget,
     SamplingRun,
 )
+from foveal.planner.estimators.distinct_tracks import largest
+from foveal.planner.protocols import FrameFacts, Profile
+from foveal.planner.search import Prices, SearchRun
+from foveal.planner.search.belief import UNKNOWN
 
 DELTA = 0.05
 Outcome = tuple[int, float, float, float]
@@ -145,6 +149,100 @@ class ScoredCase(Case):
             seen[batch] = True
 
 
+class SearchedCase(Case):
+    """`LIMIT n GAP m` first, then a mean over all frames: what the search looked at is known."""
+
+    def __init__(self, population: Population, least: float, limit: int, gap: int) -> None:
+        """Prepare to search for `limit` frames of `least` or more, `gap` apart."""
+        super().__init__(population)
+        self.kind = "searched"
+        self.name = f"{population.name}, LIMIT {limit} of >= {least:g}, then the mean"
+        self.search = least, limit, gap
+
+    def run(self, seed: int) -> Outcome:
+        """Return what the mean is said to be with this seed."""
+        values, (least, limit, gap) = self.population.values, self.search
+        size = len(values)
+        search = SearchRun(
+            np.zeros(size, np.int64), np.arange(size, dtype=np.float64), want=limit, gap=gap,
+            second=10.0, prices=Prices(FrameFacts(size, 0, size // 20), Profile(1e-3, 0.01, 0.036)),
+            methods=frozenset({"search", "random"}), belief=UNKNOWN, least=(least,), seed=seed,
+        )  # fmt: skip
+        known = np.zeros(size, np.bool_)
+        while (step := search.next()) is not None:
+            for at in range(0, len(step.frames), step.chunk):
+                frames = step.frames[at : at + step.chunk]
+                frames = frames[search.open[frames]]
+                if not len(frames):
+                    continue
+                known[frames] = True
+                more = search.add(step, frames, values[frames] >= least)
+                search.label(step, frames, values[frames, None])
+                if not more:
+                    break
+        group = FrameGroup(self.group.frames, self.group.targets, known, self.columns[known])
+        run = SamplingRun([group], delta=DELTA, seed=seed, costs=Costs(batch=8))
+        while (batch := run.next_batch()) is not None:
+            run.add(batch, self.columns[batch])
+        return outcome(run.intervals(), [self.truth])
+
+
+class TracksCase(Case):
+    """The number of distinct tracks: a frame contributes 1/L for every track of L frames in it."""
+
+    def __init__(self, name: str, visits: Array, epsilon: float, seed: int) -> None:
+        """Let tracks of `visits` frames begin anywhere in 12,000 frames; those under 10 are none.
+
+        `epsilon`: of the number of tracks.
+        """
+        size, least, most = 12_000, 10, 8
+        rng = np.random.default_rng(seed)
+        values, present, tracks = np.zeros(size), np.zeros(size, np.int64), 0
+        for visit in [int(v) for v in visits]:
+            start = int(rng.integers(0, size - visit))
+            place = slice(start, start + visit)
+            if visit < least or present[place].max() >= most:
+                continue
+            values[place] += 1 / visit
+            present[place] += 1
+            tracks += 1
+        upper = largest(most, least)
+        population = Population(name, values, upper, epsilon, integer=False)
+        super().__init__(population)
+        self.kind, self.truth = "tracks", float(tracks)
+        self.name = f"{name}, distinct tracks"
+        target = MeanTarget(upper, epsilon, scale=float(size))
+        self.group = FrameGroup(self.group.frames, (target,))
+
+    def run(self, seed: int) -> Outcome:
+        """Return what the product answers with this seed."""
+        run = SamplingRun([self.group], delta=DELTA, seed=seed, temporal=False)
+        while (batch := run.next_batch()) is not None:
+            run.add(batch, self.columns[batch])
+        return outcome(run.intervals(), [self.truth])
+
+
+def reused() -> list[Case]:
+    """Return means after searches, and numbers of tracks from plain to hostile."""
+    rng = np.random.default_rng(41)
+    level = np.repeat(rng.gamma(1.3, 1.0, 120), 25)
+    busy = np.minimum(rng.poisson(level), 8).astype(float)
+    calm = np.repeat(rng.integers(0, 4, 20), 150).astype(float)
+    calm[rng.choice(3000, 15, replace=False)] = 8.0
+    rare = np.zeros(6000)
+    for start in rng.choice(5900, 6, replace=False).tolist():
+        rare[start : start + 12] = 1.0
+    short: Array = np.concatenate([rng.gamma(1, 150, 60) + 1, np.full(40, 10.0)])
+    return [
+        SearchedCase(Population("3000 frames of a street", busy, 8, 0.15), 6, 10, 30),
+        SearchedCase(Population("calm but for rare 8s", calm, 8, 0.15), 8, 5, 10),
+        SearchedCase(Population("1.2 % in stretches", rare, 1, 0.01), 1, 3, 10),
+        TracksCase("visits of 15 s", rng.gamma(3, 50, 150), 30, 1),
+        TracksCase("visits of all lengths", short, 40, 2),
+        TracksCase("few short visits", np.full(8, 12.0), 20, 3),
+    ]
+
+
 def scored() -> list[Case]:
     """Return a street and rare events through proxies from good to hostile."""
     rng = np.random.default_rng(23)
@@ -164,6 +262,8 @@ def scored() -> list[Case]:
     good, weak = _noisy(street.values, 0.9, rng), _noisy(street.values, 0.3, rng)
     return [
         ScoredCase(street, "good", good, "before"),
+        ScoredCase(street, "perfect", street.values, "before"),
+        ScoredCase(events, "perfect", rare, "before"),
         ScoredCase(street, "weak", weak, "before"),
         ScoredCase(street, "shuffled", rng.permutation(good), "before"),
         ScoredCase(street, "anti-correlated", 8 - good, "before"),

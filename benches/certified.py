@@ -4,7 +4,7 @@
 labels come from an array, so every row says `trace`. Scores are good, useless, turned round, blind
 to some of the true frames, or drift within the video; true frames are few, none or all. A run
 misses where a rate is above what was asked, or above what the run itself certified in the end,
-precision included. At most the 99.9 % quantile of the binomial law may miss (72 of 1000).
+precision included. At most the 99.9 % quantile of the binomial law may miss (73 of 1000).
 """
 
 from __future__ import annotations

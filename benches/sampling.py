@@ -5,6 +5,8 @@ detector is replayed from a trace, so every row says so; what is counted are its
 is timed is the stopping rule's own arithmetic. Proxies are invented: noise added to the counts.
 `floor` is what the best time predictor, chosen in hindsight, would need: where sampled frames are
 `frames apart` by more than counts stay alike, it is the CLT's number, and time tells nothing.
+`floor, valid` (at .05) is what the product's own rule needs when it is told that predictor
+beforehand, `in turn` when it is told the counts' covariance and predicts from its own draws.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import report
-from hindsight import floor_calls, noisy_scores
+from hindsight import floor_calls, noisy_scores, valid_calls
 from peers import Stop, blazeit, central_limit, empirical_bernstein, stratified
 from populations import TRACES, Array, trace
 
@@ -138,10 +140,14 @@ def measure(
             mean=float(values.mean()), delta=DELTA, temporal=temporal,
         ).calls  # fmt: skip
 
+    before, in_turn = (
+        valid_calls(values, upper, epsilon, DELTA) if epsilon == 0.05 else (None, None)
+    )
     detail = {
         "case": f"{name} eps={epsilon:g}", "frames": size, "K": upper, "calls": ours.mean,
         "p95": float(np.percentile(ours.calls, 95)), "no time": plain.mean, "CLT": clt.mean,
-        "floor": floor_calls(values, epsilon), "frames apart": size / ours.mean,
+        "floor": floor_calls(values, epsilon),
+        "floor, valid": before, "floor, valid in turn": in_turn, "frames apart": size / ours.mean,
         **{f"proxy {r2:g}": alone for r2, (alone, _) in proxied.items()},
         **{f"proxy {r2:g}, time": both for r2, (_, both) in proxied.items()},
         "x CLT": ours.mean / clt.mean, "x CLT, no time": plain.mean / clt.mean,
