@@ -230,7 +230,7 @@ class Aggregation:
             self.block.span,
             probe,
             naming=self.reading.fragment(self.block.span) if unnamed else "",
-            checks=self.sourced.checks(source),
+            checks=self.sourced.checks(),
             edits=tuple(self._edits()),
             unnamed=unnamed,
             what=self._what(),
@@ -252,7 +252,9 @@ class Aggregation:
 
     def _what(self) -> str:
         keys = f" by {len(self.keys)} keys" if self.keys else ""
-        return f"{len(self.aggregates)} aggregates{keys} of {', '.join(self.tables.by_alias)}"
+        return (
+            f"{len(self.aggregates)} aggregates{keys} of {', '.join(self.sourced.facts_by_source)}"
+        )
 
     def _edits(self) -> list[Rewrite]:
         """Return the edits of the block's text."""

@@ -9,7 +9,7 @@ from foveal.planner.compiled.aggregate import Aggregation
 from foveal.planner.compiled.plan import Candidate, Considered
 from foveal.planner.compiled.reading import Reading
 from foveal.planner.compiled.refusal import NotCompilable
-from foveal.planner.compiled.tables import Facts, split
+from foveal.planner.compiled.tables import Facts
 
 
 def tables_named(reading: Reading) -> frozenset[tuple[str, ...]]:
@@ -49,9 +49,7 @@ def consider(
             refusal.span = refusal.span or block.span
             refusals.append(refusal)
             if refusal.wanted_unique:
-                names = {r.alias: r.table for r in reading.relations(block)}
-                keys = [split(name) for name in refusal.wanted_unique]
-                wanted.update((names[alias], column) for alias, column in keys)
+                wanted.update(refusal.wanted_unique)
     return Considered(tuple(candidates), tuple(refusals), frozenset(wanted))
 
 

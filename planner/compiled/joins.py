@@ -49,13 +49,18 @@ class Node:
 class Tree:
     """The tables of a block as a tree; makes the loops that run it."""
 
-    def __init__(self, tables: Mapping[str, TableFacts], where: Sequence[Expr]) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, TableFacts],
+        names: Mapping[str, tuple[str, ...]],
+        where: Sequence[Expr],
+    ) -> None:
         """Choose the root and hang the other tables.
 
         Raises:
             NotCompilable: some table has no dense unique key to hang on.
         """
-        self.tables = tables
+        self.tables, self.names = tables, names
         self.wanted: set[str] = set()
         edges = [edge for c in where if (edge := _edge(c)) is not None]
         self.nodes, used = self._hung(edges)
@@ -94,7 +99,8 @@ class Tree:
             if len(nodes) == len(self.tables):
                 return nodes, used
         refusal = NotCompilable("a join without a dense unique key")
-        refusal.wanted_unique = frozenset(self.wanted)
+        keys = (split(name) for name in self.wanted)
+        refusal.wanted_unique = frozenset((self.names[alias], column) for alias, column in keys)
         raise refusal
 
     def _dense(self, key: Column) -> bool:

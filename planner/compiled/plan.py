@@ -65,8 +65,8 @@ class Candidate:
 
     `kind`: aggregate, filter or top. `name`: of its relation in the rewritten text. `probe` is a
     query whose columns are the outputs by DuckDB's own typing, to be described, never run;
-    `naming` one whose columns are the block's items, "" where no item needs a name. `checks`: a
-    query of parts of expressions, and their types here: DuckDB must say the same. `edits` need no
+    `naming` one whose columns are the block's items, "" where no item needs a name. `checks`:
+    queries of parts of expressions, and their types here: DuckDB must say the same. `edits` need no
     types; items in `unnamed` want the name of their position appended.
     """
 
@@ -79,7 +79,7 @@ class Candidate:
     span: Span
     probe: str
     naming: str = ""
-    checks: tuple[str, tuple[Type, ...]] = ("", ())
+    checks: tuple[tuple[str, tuple[Type, ...]], ...] = ()
     edits: tuple[Rewrite, ...] = ()
     unnamed: tuple[tuple[int, int], ...] = ()
     what: str = ""

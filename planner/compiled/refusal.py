@@ -8,10 +8,11 @@ from foveal.errors import Span
 class NotCompilable(Exception):
     """A part of a statement that stays DuckDB's. `span` is its place in the user's text.
 
-    `wanted_unique`: columns, as `alias.column`, that it may be compiled with if they are unique.
+    `wanted_unique`: columns of tables (by their names as written) that it needs to be unique, where
+    nobody asked yet.
     """
 
-    wanted_unique: frozenset[str] = frozenset()
+    wanted_unique: frozenset[tuple[tuple[str, ...], str]] = frozenset()
 
     def __init__(self, reason: str, span: Span | None = None) -> None:
         """Keep why, as words that follow "not compiled: "."""

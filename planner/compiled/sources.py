@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveal.errors import Span
 from foveal.planner.compiled.reader import Reader
-from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.syntax import Syntax
 from foveal.planner.parse.statement import Token
 
@@ -30,9 +29,9 @@ class Relation:
     """One item of FROM.
 
     `table`: its dotted name's words, folded; empty for a sub-query. `alias`: what qualifies its
-    columns, folded. `span`: name and alias, or the sub-query with its brackets and alias. `join`:
-    how it is joined to those before it (comma for the first one too). `on`: the condition of the
-    join.
+    columns, folded. `span`: name and alias, or the sub-query with its brackets and alias; `query`:
+    the sub-query with its brackets, where its columns are not renamed. `join`: how it is joined to
+    those before it (comma for the first one too); `on`: the condition of the join.
     """
 
     table: tuple[str, ...]
@@ -40,6 +39,7 @@ class Relation:
     span: Span
     join: str = "comma"
     on: Syntax | None = None
+    query: Span | None = None
 
 
 def read_from(tokens: Sequence[Token], keys: Mapping[int, str], span: Span) -> tuple[Relation, ...]:
@@ -62,7 +62,7 @@ def read_from(tokens: Sequence[Token], keys: Mapping[int, str], span: Span) -> t
         if join != "cross":
             reader.skip("ON")
             on = reader.expression(0)
-        found.append(Relation(made.table, made.alias, made.span, join, on))
+        found.append(replace(made, join=join, on=on))
     return tuple(found)
 
 
@@ -78,6 +78,7 @@ def _join(reader: Reader) -> str:
 def _relation(reader: Reader, join: str) -> Relation:
     start = reader.tokens[reader.at].start if reader.at < len(reader.tokens) else 0
     table: list[str] = []
+    query: Span | None = None
     if reader.op() == "(":
         if reader.word(1) not in _QUERY_STARTS:
             raise reader.refused()
@@ -87,6 +88,7 @@ def _relation(reader: Reader, join: str) -> Relation:
             reader.at += 1
             if depth == 0:
                 break
+        query = Span(start, reader.tokens[reader.at - 1].end)
     else:
         while True:
             if reader.kind() not in ("word", "quoted"):
@@ -107,10 +109,12 @@ def _relation(reader: Reader, join: str) -> Relation:
     if reader.op() == "(":
         if table:
             raise reader.refused("columns renamed in FROM")
-        while reader.op() != ")":  # of a sub-query: its columns' names do not matter here
+        while reader.op() != ")":
             reader.at += 1
         reader.at += 1
-    return Relation(tuple(table), alias, Span(start, reader.tokens[reader.at - 1].end), join)
+        query = None
+    span = Span(start, reader.tokens[reader.at - 1].end)
+    return Relation(tuple(table), alias, span, join, query=query)
 
 
 def _alias(reader: Reader) -> str:
@@ -142,8 +146,3 @@ def table_expressions(tokens: Sequence[Token]) -> frozenset[str]:
         if before >= 0 and tokens[before].name:
             found.add(tokens[before].name.lower())
     return frozenset(found)
-
-
-def missing(reason: str, relation: Relation) -> NotCompilable:
-    """Return the refusal of one item of FROM."""
-    return NotCompilable(reason, relation.span)

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from foveal.errors import Span
 from foveal.planner.compiled.dictionary import Dictionaries
 from foveal.planner.compiled.facts import ColumnFacts, TableFacts
 from foveal.planner.compiled.joins import MAX_KEYS, SPARSE, Tree, columns_of
 from foveal.planner.compiled.plan import EntryTable, Read
 from foveal.planner.compiled.reading import Reading
 from foveal.planner.compiled.refusal import NotCompilable
-from foveal.planner.compiled.sources import Relation
 from foveal.planner.compiled.syntax import Syntax
-from foveal.planner.compiled.tables import Facts, Tables, split, tables_of
+from foveal.planner.compiled.tables import Facts, Tables, split, table_of
 from foveal.planner.compiled.translate import Translator
 from foveal.planner.ir import program, typing
+from foveal.planner.ir.facts import ranged
+from foveal.planner.ir.inference import Inference
+from foveal.planner.ir.inference import TableFacts as EntryFacts
 from foveal.planner.ir.nodes import (
     FALSE,
     Binary,
-    Cast,
-    Coalesce,
     Column,
     Expr,
-    Literal,
     Lookup,
-    Select,
-    Unary,
     children,
     rebuilt,
 )
@@ -42,59 +41,112 @@ from foveal.planner.ir.program import (
     Struct,
     TopK,
 )
-from foveal.planner.ir.types import BOOL, Bool, Code, Decimal, Float, Int, Type
+from foveal.planner.ir.types import BOOL, Decimal, Float, Int, Type
 from foveal.planner.parse.statement import Block
 
 See = Callable[[Expr], Expr]
+MAX_SPAN = 1 << 40
+"""Bounds of a key that lie farther apart count as not known."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Sourced:
-    """One block's sources. `relations` are its FROM's items, each with its table in `names`."""
+    """One block's sources.
+
+    `tables` says what names mean. `facts_by_source` are the tables that the program joins, by what
+    it calls them, those of sub-queries in FROM included; `inner` those that semi-joins read;
+    `names` the tables' names as written.
+    """
 
     reading: Reading
     block: Block
-    relations: tuple[Relation, ...]
-    tables: Tables
-    names: dict[str, tuple[str, ...]]
     facts: Facts
     parameters: Mapping[str, object]
     dictionaries: Dictionaries
     users: frozenset[str]
+    aliases: Mapping[str, Syntax]
+    prefix: str = ""
+    tables: Tables = field(init=False)
     translator: Translator = field(init=False)
+    facts_by_source: dict[str, TableFacts] = field(default_factory=dict[str, TableFacts])
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     where: list[Expr] = field(default_factory=list[Expr])
     semi: list[Loop] = field(default_factory=list[Loop])
     inner: dict[str, TableFacts] = field(default_factory=dict[str, TableFacts])
+    below: list[Sourced] = field(default_factory=list["Sourced"])
 
     def __post_init__(self) -> None:
-        """Make the translator of the block's expressions."""
+        """Read FROM and the conditions.
+
+        Raises:
+            NotCompilable: they are more than programs do.
+        """
+        relations = self.reading.relations(self.block)
+        by_alias: dict[str, TableFacts] = {}
+        inside: dict[str, str] = {}
+        derived: dict[str, Mapping[str, Expr]] = {}
+        for relation in relations:
+            alias = relation.alias
+            if relation.join not in ("comma", "inner", "cross"):
+                raise NotCompilable(f"a {relation.join} join", relation.span)
+            if alias in inside or alias in derived or "." in alias or "/" in alias:
+                raise NotCompilable("two tables of one name", relation.span)
+            if relation.query is not None:
+                derived[alias] = self._flattened(relation.query, f"{self.prefix}{alias}/")
+                continue
+            table = table_of(relation, self.facts, self.reading.hidden)
+            source = f"{self.prefix}{alias}"
+            by_alias[alias], inside[alias] = table, source
+            self.facts_by_source[source], self.names[source] = table, relation.table
+        self.tables = Tables(by_alias, self.aliases, inside, derived)
         self.translator = Translator(
             self.tables.resolve, self.parameters, self.dictionaries, self._subquery, self.users
         )
+        for node in self.reading.conditions(self.block, relations):
+            self.where += _conjuncts(self.translator.condition(node))
+
+    def _flattened(self, span: Span, prefix: str) -> Mapping[str, Expr]:
+        """Return the columns of a sub-query in FROM that only joins, filters and projects."""
+        block = self.reading.inner(span)
+        _plain_block(block)
+        items = self.reading.items(block)
+        aliases = {i.alias: i.expr for i in items if i.alias}
+        made = Sourced(
+            self.reading, block, self.facts, self.parameters, self.dictionaries, self.users,
+            aliases, prefix,
+        )  # fmt: skip
+        self.below.append(made)
+        self.facts_by_source |= made.facts_by_source
+        self.names |= made.names
+        self.where += made.where
+        self.semi += made.semi
+        self.inner |= made.inner
+        columns: dict[str, Expr] = {}
+        for item in items:
+            bare = item.expr.text.split("\0")[-1] if item.expr.kind == "name" else ""
+            name = item.alias or bare
+            if name in columns:
+                raise NotCompilable("two columns of one name", item.span)
+            if name:
+                columns[name] = made.translator.value(item.expr)
+        return columns
 
     # --- semi-joins --------------------------------------------------------------------------
 
     def _subquery(self, query: Syntax, operand: Syntax | None) -> Expr:
         """Return EXISTS, or `operand` IN, of a sub-query over one table: a bit per key."""
         block = self.reading.inner(query.span)
-        for part in (block.group_by, block.having, block.window, block.qualify, block.limit,
-                     block.offset):  # fmt: skip
-            if part is not None:
-                raise NotCompilable("a sub-query of this form", query.span)
+        _plain_block(block)
         relations = self.reading.relations(block)
         if len(relations) != 1:
             raise NotCompilable("a sub-query over several tables", query.span)
-        found = tables_of(relations, self.facts, self.reading.hidden, {})
-        (own,) = found.by_alias
-        alias = f"{own}@{len(self.inner) + 1}"
-        both = Tables({own: found.by_alias[own]}, {})
+        own = relations[0].alias
+        table = table_of(relations[0], self.facts, self.reading.hidden)
+        alias = f"{self.prefix}{own}@{len(self.inner) + 1}"
+        mine = Tables({own: table}, {}, {own: alias})
 
         def resolve(node: Syntax) -> Expr | Syntax:
-            if both.find(node) is not None:
-                column = both.resolve(node)
-                assert isinstance(column, Column)
-                return Column(f"{alias}.{split(column.name)[1]}", column.type)
-            return self.tables.resolve(node)
+            return (mine if mine.find(node) is not None else self.tables).resolve(node)
 
         inner = Translator(resolve, self.parameters, self.dictionaries, None, self.users)
         where: list[Expr] = []
@@ -113,7 +165,7 @@ class Sourced:
             keys.append((inner.value(items[0].expr), self.translator.value(operand)))
         if len(keys) != 1:
             raise NotCompilable("a sub-query of this form", query.span)
-        (key, outer), table = keys[0], found.by_alias[own]
+        key, outer = keys[0]
         if not isinstance(key, Column) or not isinstance(key.type, Int):
             raise NotCompilable("a sub-query without an integer key", query.span)
         column = table.column(split(key.name)[1])
@@ -168,9 +220,9 @@ class Sourced:
         self, name: str, how: Callable[[See], Builder]
     ) -> tuple[Program, dict[str, Read], tuple[EntryTable, ...]]:
         """Return the program, what it reads, its dictionary tables. `how` makes its builder."""
-        tree = Tree(self.tables.by_alias, self.where)
+        tree = Tree(self.facts_by_source, self.names, self.where)
         loops = tree.loops(name, how, self.semi)
-        facts = {**self.tables.by_alias, **self.inner}
+        facts = {**self.facts_by_source, **self.inner}
         sources: list[Source] = []
         reads: dict[str, Read] = {}
         for loop in loops:
@@ -204,7 +256,7 @@ class Sourced:
     def facts_of(self, name: str) -> ColumnFacts | None:
         """Return the facts of `alias.column`."""
         alias, column = split(name)
-        table = self.tables.by_alias.get(alias) or self.inner.get(alias)
+        table = self.facts_by_source.get(alias) or self.inner.get(alias)
         return table.column(column) if table is not None else None
 
     def distinct(self, name: str) -> int | None:
@@ -212,38 +264,31 @@ class Sourced:
         found = self.facts_of(name)
         return found.distinct if found is not None else None
 
+    @cached_property
+    def _inference(self) -> Inference:
+        """Return what is known of the block's expressions, columns being `alias.column`."""
+        columns = {
+            f"{alias}.{c.name}": ranged(c.type, c.low, c.high, nullable=c.nullable)
+            for alias, table in {**self.facts_by_source, **self.inner}.items()
+            for c in table.columns
+            if c.type is not None
+        }
+        tables = {
+            t.name: EntryFacts(ranged(t.type, t.low, t.high, nullable=t.nullable), t.size)
+            for t in self.dictionaries.declared(self.distinct)
+        }
+        return Inference(columns, tables=tables)
+
     def range(self, expr: Expr) -> tuple[int | None, int | None, bool]:
         """Return bounds of an expression's stored integers, and whether it may be NULL."""
-        match expr:
-            case Column(name, _):
-                facts = self.facts_of(name)
-                assert facts is not None
-                return facts.low, facts.high, facts.nullable
-            case Lookup(table, index, Code(), _) if table in self.dictionaries.tables:
-                del index
-                size = self.distinct(self.dictionaries.tables[table].of)
-                return (0, max(0, size - 1), True) if size is not None else (None, None, True)
-            case _:
-                return (0, 1, True) if isinstance(expr.type, Bool) else (None, None, True)
+        found = self._inference.facts(expr)
+        if found.low is None or found.high is None or found.high - found.low > MAX_SPAN:
+            return None, None, found.nullable
+        return found.low, found.high, found.nullable
 
     def nullable(self, expr: Expr) -> bool:
         """Say whether an expression may be NULL."""
-        match expr:
-            case Column(name, _):
-                facts = self.facts_of(name)
-                return facts is None or facts.nullable
-            case Literal(value, _):
-                return value is None
-            case Unary("is_null"):
-                return False
-            case Coalesce(operands):
-                return all(self.nullable(o) for o in operands)
-            case Select(_, yes, no):
-                return self.nullable(yes) or self.nullable(no)
-            case Cast() | Unary() | Binary():
-                return any(self.nullable(part) for part in children(expr))
-            case _:
-                return True
+        return self._inference.facts(expr).nullable
 
     def averages_by_sum(self, operand: Expr) -> bool:
         """Say whether AVG is the sum as a DOUBLE over the count, to the last bit, as in DuckDB.
@@ -253,13 +298,14 @@ class Sourced:
         type_ = operand.type
         if isinstance(type_, Int) and type_.bits == 64:
             low, high, _ = self.range(operand)
-            rows = max((t.rows for t in self.tables.by_alias.values()), default=0)
-            known = low is not None and high is not None
-            return known and max(abs(low or 0), abs(high or 0)) * rows < 2**53
+            rows = max((t.rows for t in self.facts_by_source.values()), default=0)
+            if low is None or high is None:
+                return False
+            return max(abs(low), abs(high)) * rows < 2**53
         return isinstance(type_, Int | Decimal | Float)
 
-    def checks(self, source: str) -> tuple[str, tuple[Type, ...]]:
-        """Return a query of the typed parts of expressions, and their types."""
+    def checks(self) -> tuple[tuple[str, tuple[Type, ...]], ...]:
+        """Return queries of the typed parts of expressions, and their types here."""
         texts: list[str] = []
         types: list[Type] = []
         for node, type_ in self.translator.typed.items():
@@ -267,7 +313,12 @@ class Sourced:
                 continue
             texts.append(self.reading.fragment(node.span))
             types.append(type_)
-        return (f"SELECT {', '.join(texts)} FROM {source}" if texts else "", tuple(types))
+        below = tuple(check for source in self.below for check in source.checks())
+        assert self.block.from_ is not None
+        source = self.reading.fragment(self.block.from_)
+        if not texts:
+            return below
+        return (*below, (f"SELECT {', '.join(texts)} FROM {source}", tuple(types)))
 
 
 def sourced(
@@ -284,19 +335,20 @@ def sourced(
     Raises:
         NotCompilable: FROM or a condition is more than programs do.
     """
-    relations = reading.relations(block)
-    for relation in relations:
-        if relation.join not in ("comma", "inner", "cross"):
-            raise NotCompilable(f"a {relation.join} join", relation.span)
-    tables = tables_of(relations, facts, reading.hidden, aliases)
-    names = {r.alias: r.table for r in relations}
-    made = Sourced(
-        reading, block, relations, tables, names, facts, parameters,
-        Dictionaries(f"{name} entries ", users), users,
-    )  # fmt: skip
-    for node in reading.conditions(block, relations):
-        made.where += _conjuncts(made.translator.condition(node))
-    return made
+    dictionaries = Dictionaries(f"{name} entries ", users)
+    return Sourced(reading, block, facts, parameters, dictionaries, users, aliases)
+
+
+def _plain_block(block: Block) -> None:
+    """Check that a sub-query only joins, filters and projects.
+
+    Raises:
+        NotCompilable: it does more.
+    """
+    parts = (block.group_by, block.having, block.window, block.qualify, block.order_by,
+             block.limit, block.offset)  # fmt: skip
+    if block.distinct or any(part is not None for part in parts):
+        raise NotCompilable("a sub-query of this form", block.span)
 
 
 def _conjuncts(expr: Expr) -> list[Expr]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from foveal.planner.compiled.facts import ColumnFacts, TableFacts
+from foveal.planner.compiled.facts import TableFacts
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.sources import Relation
 from foveal.planner.compiled.syntax import Syntax
@@ -17,13 +18,20 @@ Facts = Mapping[tuple[str, ...], TableFacts | None]
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of a block by alias, in the order of FROM."""
+    """What names mean in one block.
+
+    `by_alias`: its tables by alias, in the order of FROM. `inside`: what programs call a table, by
+    alias. `derived`: the columns of sub-queries in FROM by alias: expressions over their tables.
+    `aliases`: the block's own items by alias.
+    """
 
     by_alias: Mapping[str, TableFacts]
     aliases: Mapping[str, Syntax]
+    inside: Mapping[str, str]
+    derived: Mapping[str, Mapping[str, Expr]] = field(default_factory=dict[str, Any])
 
-    def find(self, node: Syntax) -> tuple[str, ColumnFacts] | None:
-        """Return the alias and column that a name means, or None where it is no column.
+    def find(self, node: Syntax) -> tuple[str, str] | None:
+        """Return the alias and folded column that a name means, or None where it is no column.
 
         Raises:
             NotCompilable: it is qualified in a way that is not looked into, or ambiguous.
@@ -31,17 +39,19 @@ class Tables:
         words = node.text.split("\0")
         if len(words) > 2:
             raise NotCompilable("a name of three parts", node.span)
-        if len(words) == 2:
-            table = self.by_alias.get(words[0])
-            column = table.column(words[1]) if table is not None else None
-            return (words[0], column) if column is not None else None
-        found = [(a, c) for a, t in self.by_alias.items() if (c := t.column(words[0])) is not None]
+        scopes = [words[0]] if len(words) == 2 else [*self.by_alias, *self.derived]
+        found = [(alias, words[-1]) for alias in scopes if self._has(alias, words[-1])]
         if len(found) > 1:
             raise NotCompilable("an ambiguous name", node.span)
         return found[0] if found else None
 
+    def _has(self, alias: str, column: str) -> bool:
+        if alias in self.derived:
+            return column in self.derived[alias]
+        return alias in self.by_alias and self.by_alias[alias].column(column) is not None
+
     def resolve(self, node: Syntax) -> Expr | Syntax:
-        """Return what a name means: a loop's column called `alias.column`, or an alias's text.
+        """Return what a name means: a loop's column called `table.column`, or an alias's text.
 
         Raises:
             NotCompilable: no program can read it.
@@ -51,11 +61,15 @@ class Tables:
             if node.text in self.aliases:
                 return self.aliases[node.text]
             raise NotCompilable(f'"{node.text.replace(chr(0), ".")}" is no column here', node.span)
-        alias, column = found
+        alias, name = found
+        if alias in self.derived:
+            return self.derived[alias][name]
+        column = self.by_alias[alias].column(name)
+        assert column is not None
         if column.type is None or column.refused:
             why = column.refused or "a type that programs do not have"
             raise NotCompilable(f'column "{column.name}": {why}', node.span)
-        return Column(f"{alias}.{column.name}", column.type)
+        return Column(f"{self.inside[alias]}.{column.name}", column.type)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -64,27 +78,17 @@ def split(name: str) -> tuple[str, str]:
     return alias, column
 
 
-def tables_of(
-    relations: Sequence[Relation],
-    facts: Facts,
-    hidden: frozenset[str],
-    aliases: Mapping[str, Syntax],
-) -> Tables:
-    """Return the tables of a block.
+def table_of(relation: Relation, facts: Facts, hidden: frozenset[str]) -> TableFacts:
+    """Return the facts of an item of FROM.
 
     Raises:
-        NotCompilable: FROM has other things than base tables, or one alias twice.
+        NotCompilable: it is no base table that programs read.
     """
-    found: dict[str, TableFacts] = {}
-    for relation in relations:
-        if not relation.table:
-            raise NotCompilable("a sub-query in FROM", relation.span)
-        if len(relation.table) == 1 and relation.table[0] in hidden:
-            raise NotCompilable("a table of WITH", relation.span)
-        table = facts.get(relation.table)
-        if table is None:
-            raise NotCompilable("no table that programs read", relation.span)
-        if relation.alias in found or "." in relation.alias:
-            raise NotCompilable("two tables of one name", relation.span)
-        found[relation.alias] = table
-    return Tables(found, aliases)
+    if not relation.table:
+        raise NotCompilable("a sub-query in FROM", relation.span)
+    if len(relation.table) == 1 and relation.table[0] in hidden:
+        raise NotCompilable("a table of WITH", relation.span)
+    table = facts.get(relation.table)
+    if table is None:
+        raise NotCompilable("no table that programs read", relation.span)
+    return table
