@@ -135,13 +135,15 @@ class Known:
         found.update({name: given.function.internal for name, given in self._given.items()})
         return {name: internal for name, internal in found.items() if name not in hidden}
 
-    def listed(self) -> list[tuple[str, str, str, str]]:
-        """Return (name, argument, returns, meaning) of every function."""
-        ours = [(f.name, f.argument, f.returns, f.doc) for f in FUNCTIONS.values()]
-        return ours + [
-            (g.name, "content", g.returns, "a Python function of this connection")
+    def listed(self) -> list[dict[str, object]]:
+        """Return a row for `foveal.functions` of every function."""
+        ours = [(f.name, f.argument, f.returns, f.doc, "foveal") for f in FUNCTIONS.values()]
+        given = [
+            (g.name, "content", g.returns, "a Python function of this connection", "python")
             for g in self._given.values()
         ]
+        names = ("name", "argument", "returns", "meaning", "language")
+        return [dict(zip(names, row, strict=True)) for row in (*ours, *given)]
 
     # --- by internal name ------------------------------------------------------------------------
 

@@ -17,6 +17,10 @@ from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
 from foveal.engine.executor import Runtime
 from foveal.engine.following import Following
+from foveal.engine.function_statements import FunctionStatements
+from foveal.engine.functions import Functions
+from foveal.engine.functions import named as functions_named
+from foveal.engine.functions import runner as functions_runner
 from foveal.engine.intervals import carried_result
 from foveal.engine.pictures import FramePicture, Place, pictures
 from foveal.engine.pixel_functions import Run
@@ -33,10 +37,12 @@ from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.split import split
 from foveal.planner.parse.statement import (
     AnalyzeVideo,
+    CreateFunction,
     CreateProxy,
     CreateStored,
     CreateVideoTable,
     Deallocate,
+    DropFunction,
     DropProxy,
     DropStored,
     DropVideoTable,
@@ -55,6 +61,7 @@ from foveal.planner.physical import ExactSelection, SqlFragment
 from foveal.planner.text import Edit, Mapped, apply, whole
 from foveal.reports import Notice, ProgressCallback, QueryReport, StreamWindow
 from foveal.settings import Setting, Value, defaults, lookup
+from foveal.udfs.functions.function import UserFunction
 
 MEMORY = ":memory:"
 _NO_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "COPY", "CREATE", "MERGE"})
@@ -101,6 +108,10 @@ class Session:
             notice=self._warn,
         )
         self._pixels = PixelFunctions(self._substrate)
+        self.functions = Functions(
+            self._substrate, self._definitions, self._settings, functions_runner
+        )
+        self._function_statements = FunctionStatements(self._definitions, self.functions)
         self._planning = Planning(
             self._substrate, self._definitions, self._tables, self._runtime, self._pixels
         )
@@ -127,7 +138,7 @@ class Session:
             self._tables.every,
             lambda: self._settings,
             self._past,
-            self._pixels.functions.listed,
+            lambda: [*self._pixels.functions.listed(), *self.functions.listed()],
             {"streams": self._streams.streams, "windows": self._streams.windows},
         )
         self._prepared: dict[str, str] = {}
@@ -169,6 +180,7 @@ class Session:
             context.report.sql = sql
             self._context = context
             self.report = context.report
+            self.functions.context = context
             try:
                 return self._run(sql, parameters, context)
             except FovealError as error:
@@ -246,6 +258,14 @@ class Session:
         with self._lock:
             self._pixels.give(name, run, returns, cost, version)
 
+    def create_function(self, function: UserFunction) -> None:
+        """Let statements call a function of Python's: see `Connection.create_function`."""
+        with self._lock:
+            self._settle()
+            self._refresh()
+            self.functions.give(function)
+            self._planning.forget_functions()
+
     def follow(self, stream: str) -> Following:
         """Start to follow a stream; whoever asked closes it, in this thread.
 
@@ -304,6 +324,14 @@ class Session:
                 if shown is None:
                     return self._plain(sql, parameters, context)
                 return _kept("SHOW", context.report, shown)
+            case CreateFunction():
+                tag = self._function_statements.create(statement, context)
+                self._planning.forget_functions()
+            case DropFunction():
+                dropped = self._drop_function(statement, context)
+                if dropped is None:
+                    return self._plain(sql, parameters, context)
+                tag = dropped
             case CreateStored():
                 tag = self._ddl.create_stored(statement, context)
             case DropStored():
@@ -325,6 +353,7 @@ class Session:
         """Read the definitions, unless the transaction is broken: then only ROLLBACK is next."""
         try:
             self._definitions.refresh()
+            self.functions.sync()
         except FovealError as error:
             if error.sqlstate != "25P02":
                 raise
@@ -341,6 +370,8 @@ class Session:
             return context.error
         if context.cancelled.is_set() and error.sqlstate == "57014":
             return QueryCanceled("the statement was cancelled")
+        error.message = functions_named(error.message)
+        error.args = (error.message,)
         place_by_name(error, context.report.sql)
         return error
 
@@ -348,10 +379,19 @@ class Session:
         if self._context is not None:
             self._context.notice(message, severity="WARNING")
 
+    def _drop_function(self, statement: DropFunction, context: QueryContext) -> str | None:
+        """Drop a function of ours; None: DuckDB has a macro of this name."""
+        dropped = self._function_statements.drop(statement, context)
+        if dropped is None and statement.name.lower() not in self._planning.users_functions():
+            dropped = self._function_statements.missing(statement, context)
+        self._planning.forget_functions()
+        return dropped
+
     # --- DuckDB's own statements -------------------------------------------------------------
 
     def _plain(self, sql: str, parameters: Parameters, context: QueryContext) -> Result:
         self._ddl.check_plain(sql)
+        self._function_statements.check_plain(sql)
         if any(word in sql.lower() for word in _CHANGE_FUNCTIONS):
             self._planning.forget_functions()
         self._substrate.execute(sql, parameters)
@@ -367,6 +407,7 @@ class Session:
             self._substrate.in_transaction = True
         elif first in ("COMMIT", "END", "ROLLBACK", "ABORT"):
             self._substrate.in_transaction = False
+            self.functions.forget()
         columns = tuple(Column(str(d[0]), str(d[1])) for d in connection.description or ())
         done = columns == (Column("Success", "BOOLEAN"),) and first != "SELECT"
         if done or (columns == (Column("Count", "BIGINT"),) and first in _NO_ROWS):

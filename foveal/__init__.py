@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from foveal.reports import Notice, Progress, QueryReport
     from foveal.types import BINARY, DATETIME, NUMBER, ROWID, STRING
+    from foveal.udfs.functions.udf import udf
 
     __version__: str
 
@@ -78,6 +79,7 @@ __all__ = [
     "last_query",
     "paramstyle",
     "threadsafety",
+    "udf",
 ]
 
 _HOME = {
@@ -95,6 +97,7 @@ _HOME = {
         "Warning",
     },
     "foveal.reports": {"Notice", "Progress", "QueryReport"},
+    "foveal.udfs.functions.udf": {"udf"},
     "foveal.types": {"BINARY", "DATETIME", "NUMBER", "ROWID", "STRING"},
 }
 

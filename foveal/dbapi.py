@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from foveal.engine.session import Session
+    from foveal.udfs.functions.udf import Udf
 
 apilevel = "2.0"
 threadsafety = 2
@@ -182,6 +184,42 @@ class Connection:
         self.thread.call(
             lambda _: session.create_pixel_function(name, function, returns, cost, version)
         )
+
+    def create_function(
+        self,
+        function: Udf[..., Any] | Callable[..., Any],
+        name: str | None = None,
+        *,
+        parameters: Sequence[str] | None = None,
+        returns: str | None = None,
+        type: str = "scalar",
+        null_handling: str = "strict",
+        volatile: bool = False,
+        cost: float | None = None,
+    ) -> None:
+        """Let statements of this connection call a Python function.
+
+        What `@foveal.udf` made says its types itself; of another callable they are said here as
+        there, see `foveal.udf`. CREATE FUNCTION keeps a function in the database instead.
+
+        A statement fails with 38000, the function's name and the line where the function raises.
+
+        Raises:
+            ProgrammingError: 42723, there is a function of that name; 42P13, a type is missing;
+                25001, a transaction is open.
+            DataError: 42704, there is no such type.
+        """
+        from foveal.udfs.functions.udf import Udf, user_function
+
+        if isinstance(function, Udf):
+            made = function.made if name is None else replace(function.made, name=name)
+        else:
+            made = user_function(
+                function, parameters=parameters, returns=returns, name=name, batch=type,
+                null_handling=null_handling, volatile=volatile, cost=cost,
+            )  # fmt: skip
+        session = self.session
+        self.thread.call(lambda _: session.create_function(made))
 
     def follow(
         self,

@@ -92,6 +92,13 @@ _ROWS = (
     Setting("device", "cpu", "where models run", choices=("cpu", "cuda")),
     Setting("batch_frames", 8, "frames given to the detector at once", low=1, high=1024),
     Setting("verify_plans", False, "check every plan after each rule"),
+    Setting(
+        "python_functions",
+        "own",
+        "which stored Python functions run: on (all), own (those that this user made on this "
+        "machine) or off",
+        choices=("on", "own", "off"),
+    ),
     Setting("isolate_decode", True, "decode video in a child process"),
 )
 

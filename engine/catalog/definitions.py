@@ -95,6 +95,8 @@ def _load_stored(name: str, kind: str, text: str) -> StoredText:
 _CHANGES: Counter[str] = Counter()
 """How often this process changed the definitions of each database, by its path."""
 
+_FUNCTION = "function"
+
 _HARMLESS = frozenset(
     {"select", "from", "with", "values", "insert", "update", "delete", "explain", "describe"}
     | {"show", "summarize", "set", "reset", "pragma", "prepare", "execute", "deallocate"}
@@ -113,6 +115,8 @@ class Definitions:
         self._fresh_at: int | None = None
         self.videos: dict[str, VideoDefinition] = {}
         self.stored: dict[str, StoredText] = {}
+        self.functions: dict[str, tuple[str, str]] = {}
+        """Functions by their folded names: the name as written, and the definition."""
 
     def ran(self, words: Sequence[str]) -> None:
         """Take note of a statement of DuckDB's, by its first words: it may change what is defined.
@@ -148,7 +152,7 @@ class Definitions:
         seen = tuple((str(n), str(k), str(d)) for n, k, d in rows)
         if seen == self._seen:
             return
-        self.videos, self.stored = {}, {}
+        self.videos, self.stored, self.functions = {}, {}, {}
         for name, kind, text in seen:
             if kind == "format_version":
                 if int(text) > FORMAT_VERSION:
@@ -159,6 +163,8 @@ class Definitions:
                     )
             elif kind == "video_table":
                 self.videos[name.lower()] = VideoDefinition.load(name, text)
+            elif kind == _FUNCTION:
+                self.functions[name.lower()] = (name, text)
             else:
                 self.stored[name.lower()] = _load_stored(name, kind, text)
         self._seen = seen
@@ -171,12 +177,24 @@ class Definitions:
         """Write a view's or macro's definition, replacing one of the same name."""
         self._save(stored.name, stored.kind, _dump_stored(stored))
 
+    def save_function(self, name: str, definition: str) -> None:
+        """Write a function's definition, replacing one of the same name."""
+        self._save(name, _FUNCTION, definition)
+
     def drop(self, name: str) -> None:
-        """Forget a definition."""
+        """Forget the definition of a table, view or macro."""
+        self._drop(name, function=False)
+
+    def drop_function(self, name: str) -> None:
+        """Forget a function: functions have names of their own."""
+        self._drop(name, function=True)
+
+    def _drop(self, name: str, *, function: bool) -> None:
         _CHANGES[self._database] += 1
         self._substrate.rows(
-            f"DELETE FROM {_TABLE} WHERE lower(name) = lower($name) AND kind <> 'format_version'",
-            {"name": name},
+            f"DELETE FROM {_TABLE} WHERE lower(name) = lower($name) AND kind <> 'format_version' "
+            f"AND (kind = '{_FUNCTION}') = $function",
+            {"name": name, "function": function},
         )
 
     def _save(self, name: str, kind: str, text: str) -> None:
@@ -192,7 +210,7 @@ class Definitions:
                 f"EXISTS (SELECT 1 FROM {_TABLE} WHERE kind = 'format_version')",
                 {"version": str(FORMAT_VERSION)},
             )
-            self.drop(name)
+            self._drop(name, function=kind == _FUNCTION)
             run(
                 f"INSERT INTO {_TABLE} VALUES ($name, $kind, $text)",
                 {"name": name, "kind": kind, "text": text},

@@ -57,7 +57,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         [("name", _TEXT), ("value", _TEXT), ("default_value", _TEXT), ("meaning", _TEXT)]
     ),
     "functions": pa.schema(
-        [("name", _TEXT), ("argument", _TEXT), ("returns", _TEXT), ("meaning", _TEXT)]
+        [
+            ("name", _TEXT), ("argument", _TEXT), ("returns", _TEXT), ("meaning", _TEXT),
+            ("language", _TEXT), ("translated", _FLAG), ("why", _TEXT), ("cost", _REAL),
+        ]
     ),
     "queries": pa.schema(
         [
@@ -92,7 +95,7 @@ class SystemCatalog:
         tables: Callable[[], Mapping[str, LiveTable]],
         settings: Callable[[], Mapping[str, Value]],
         past: Sequence[PastQuery],
-        functions: Callable[[], Sequence[tuple[str, str, str, str]]],
+        functions: Callable[[], Sequence[Mapping[str, object]]],
         more: Mapping[str, Callable[[], list[dict[str, object]]]],
     ) -> None:
         """Take where the facts come from; `more` makes the rows of further catalogs."""
@@ -181,8 +184,7 @@ class SystemCatalog:
         ]
 
     def _functions(self) -> list[dict[str, object]]:
-        names = ("name", "argument", "returns", "meaning")
-        return [dict(zip(names, row, strict=True)) for row in self._listed()]
+        return [dict(row) for row in self._listed()]
 
     def _queries(self) -> list[dict[str, object]]:
         return [
