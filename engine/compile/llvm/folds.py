@@ -1,0 +1,109 @@
+"""Code of `Struct`: accumulators in registers, added to the thread's state after each morsel."""
+
+from __future__ import annotations
+
+from foveal.engine.compile.llvm.accumulators import (
+    MORSEL_ROWS,
+    Accumulator,
+    FoldPlan,
+    added,
+    contribution,
+    identity,
+    may_wrap,
+    register_type,
+    wrapped,
+)
+from foveal.engine.compile.llvm.cells import OPERATOR_ERROR, Flag
+from foveal.engine.compile.llvm.row import Row
+from foveal.engine.compile.llvm.text import Function, Value, integer
+
+
+def word_offsets(accumulators: list[Accumulator]) -> list[int]:
+    """Return the first word of each accumulator's final value in a record."""
+    out: list[int] = []
+    words = 0
+    for accumulator in accumulators:
+        out.append(words)
+        words += accumulator.words
+    return out
+
+
+def record_words(accumulators: list[Accumulator]) -> int:
+    """Return the words of a record of final values."""
+    return sum(accumulator.words for accumulator in accumulators)
+
+
+class FoldsCode:
+    """Folds without keys. The state is one record of final values."""
+
+    outs = 0
+    branches = False
+    morsel_rows = MORSEL_ROWS
+    flush_rows = None
+
+    def __init__(self, plan: FoldPlan) -> None:
+        """Keep what is to be accumulated."""
+        self.plan = plan
+        self._state: Value | None = None
+
+    @property
+    def state_words(self) -> int:
+        """64-bit words of a thread's state."""
+        return record_words(self.plan.accumulators)
+
+    def start(self, f: Function, state: Value, outs: list[Value], start: Value) -> None:
+        """Write what comes before a morsel's rows."""
+        self._state = state
+
+    def running(self) -> list[Value]:
+        """Return the initial values of what runs along in registers."""
+        return [identity(accumulator) for accumulator in self.plan.accumulators]
+
+    def row(self, row: Row, keep: Value, running: list[Value], index: Value) -> list[Value]:
+        """Write one row; return the registers after it."""
+        out: list[Value] = []
+        for accumulator, before in zip(self.plan.accumulators, running, strict=True):
+            contributed = contribution(row, accumulator, keep)
+            after = added(row, accumulator, before, contributed)
+            if may_wrap(accumulator):
+                row.raise_if(Flag(wrapped(row, before, contributed, after), OPERATOR_ERROR))
+            out.append(after)
+        for accumulator in self.plan.accumulators:
+            if accumulator.operand is not None:
+                row.check(accumulator.operand, keep)
+        return out
+
+    def finish(self, f: Function, running: list[Value]) -> None:
+        """Add the morsel's values to the state."""
+        assert self._state is not None
+        offsets = word_offsets(self.plan.accumulators)
+        for accumulator, offset, value in zip(
+            self.plan.accumulators, offsets, running, strict=True
+        ):
+            merge_word(f, accumulator, f.at(self._state, "i64", integer(offset)), value)
+
+    def functions(self) -> list[Function]:
+        """Return further functions of the module."""
+        return []
+
+    def room(self, f: Function, state: Value) -> Value | None:
+        """Return nothing: a record is always enough."""
+        return None
+
+
+def merge_word(f: Function, accumulator: Accumulator, place: Value, value: Value) -> None:
+    """Add a register's value to the final value in memory."""
+    if accumulator.kind == "sum":
+        wide = f.resize(value, "i128")
+        before = f.load("i128", place)
+        f.store(f.op("add", before, wide), place)
+        return
+    before = f.load(register_type(accumulator), place)
+    match accumulator.kind:
+        case "float_sum":
+            after = f.op("fadd", before, value)
+        case "min" | "max":
+            after = f.call("i64", f"llvm.s{accumulator.kind}.i64", before, value)
+        case _:
+            after = f.op("add", before, value)
+    f.store(after, place)

@@ -1,0 +1,66 @@
+"""What is decided about each loop before code is written: facts, arguments, the builder's form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal.engine.compile.llvm.accumulators import plan_folds
+from foveal.engine.compile.llvm.builders import BuilderCode
+from foveal.engine.compile.llvm.cells import Unsupported
+from foveal.engine.compile.llvm.folds import FoldsCode
+from foveal.engine.compile.llvm.layout import Layout, lay_out
+from foveal.planner.ir.inference import Inference, of_loop
+from foveal.planner.ir.nodes import Expr
+from foveal.planner.ir.program import Loop, Program, Struct
+from foveal.planner.ir.types import Float
+
+
+class Known:
+    """Facts of a loop's expressions, as code generation asks for them."""
+
+    def __init__(self, inference: Inference) -> None:
+        """Keep the inference of the loop's source."""
+        self._inference = inference
+
+    def range(self, expression: Expr) -> tuple[int, int] | None:
+        """Return bounds of the valid values as stored integers; None of floats."""
+        if isinstance(expression.type, Float):
+            return None
+        return self._inference.facts(expression).interval
+
+    def nullable(self, expression: Expr) -> bool:
+        """Say whether it can be NULL."""
+        return self._inference.facts(expression).nullable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoopPlan:
+    """One loop, ready to be written, and what its caller must pass to it."""
+
+    loop: Loop
+    facts: Known
+    layout: Layout
+    code: BuilderCode
+
+
+def plan_program(program: Program) -> list[LoopPlan]:
+    """Return a plan for each loop. Cheap, and the same in every process.
+
+    Raises:
+        Unsupported: a loop without machine code.
+    """
+    out: list[LoopPlan] = []
+    for number, loop in enumerate(program.loops):
+        facts = Known(of_loop(program, loop))
+        code = _builder(loop, number, facts)
+        out.append(LoopPlan(loop, facts, lay_out(program, loop, code.outs), code))
+    return out
+
+
+def _builder(loop: Loop, number: int, facts: Known) -> BuilderCode:
+    """Return the code of a loop's builder."""
+    match loop.builder:
+        case Struct(fields=fields):
+            return FoldsCode(plan_folds(fields, facts))
+        case _:
+            raise Unsupported(f"a loop that builds a {type(loop.builder).__name__}")

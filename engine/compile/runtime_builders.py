@@ -1,0 +1,98 @@
+"""The runtime's side of builders: a thread's state before a loop, the result after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+
+from foveal.engine.compile.arrow import arrow_type
+from foveal.engine.compile.data import Array
+from foveal.engine.compile.llvm.folds import FoldsCode
+from foveal.engine.compile.llvm.kernel import Kernel
+from foveal.engine.compile.llvm.planning import LoopPlan
+from foveal.engine.compile.runtime_binding import BoundTable, aligned
+from foveal.engine.compile.runtime_folds import (
+    Dictionaries,
+    Words,
+    combined,
+    fold_columns,
+    initial_record,
+)
+from foveal.engine.compile.runtime_threads import ThreadState
+
+Made: TypeAlias = pa.Table | BoundTable
+
+
+class LoopRun(Protocol):
+    """One execution of one loop."""
+
+    @property
+    def outs(self) -> list[Array]:
+        """Arrays that all threads write to."""
+        ...
+
+    def state(self) -> ThreadState:
+        """Return a new thread's state."""
+        ...
+
+    def result(self, states: Sequence[ThreadState], dictionaries: Dictionaries) -> Made:
+        """Return what the loop made; a table for later loops, or for the caller."""
+        ...
+
+
+class FixedState:
+    """A state whose size does not change."""
+
+    def __init__(self, words: Words) -> None:
+        """Keep the words, which begin on a cache line."""
+        self.words = words
+
+    @property
+    def address(self) -> int:
+        """Where its words are in memory."""
+        return self.words.ctypes.data
+
+    def make_room(self) -> None:
+        """Refuse: it has all the room that it ever needs."""
+        raise AssertionError("a state of fixed size is never full")
+
+
+class FoldsRun:
+    """Folds without keys: one record per thread."""
+
+    def __init__(self, code: FoldsCode) -> None:
+        """Keep what the folds are."""
+        self.code = code
+        self.outs: list[Array] = []
+
+    def state(self) -> FixedState:
+        """Return a record of no rows."""
+        words = aligned(self.code.state_words)
+        words[: self.code.state_words] = initial_record(self.code.plan.accumulators)
+        return FixedState(words)
+
+    def result(self, states: Sequence[ThreadState], dictionaries: Dictionaries) -> pa.Table:
+        """Return the one row."""
+        width = self.code.state_words
+        parts = [state.words[None, :width] for state in states if isinstance(state, FixedState)]
+        records = combined(self.code.plan.accumulators, parts)
+        columns = fold_columns(self.code.plan, records, dictionaries)
+        names = [output.name for output in self.code.plan.outputs]
+        schema = pa.schema(
+            [
+                pa.field(name, arrow_type(output.fold.type))
+                for name, output in zip(names, self.code.plan.outputs, strict=True)
+            ]
+        )
+        return pa.Table.from_arrays(columns, schema=schema)
+
+
+def start_run(plan: LoopPlan, kernel: Kernel, number: int, rows: int) -> LoopRun:
+    """Return an execution of a loop over some rows."""
+    match plan.code:
+        case FoldsCode():
+            return FoldsRun(plan.code)
+        case _:
+            raise AssertionError(plan.code)
