@@ -106,7 +106,7 @@ class Functions:
         self._make_runner, self._runner = runner, None
         self._given: dict[str, _Known] = {}
         self._stored: dict[str, _Known] = {}
-        self._made: set[str] = set()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
         self._macros: dict[str, str] = {}
         self._count = 0
         self._lock = threading.Lock()
@@ -272,19 +272,24 @@ class Functions:
                     self.context.error = self.context.error or error
                 raise
 
-        cursor = self._substrate.connection.cursor()
-        try:
-            cursor.create_function(
-                known.internal,
-                _with_places(run, len(function.parameters)),
-                [duckdb.sqltype(kind.text) for _, kind in function.parameters],
-                duckdb.sqltype(function.returns.text),
-                type=PythonUDFType.ARROW,
-                null_handling=FunctionNullHandling.SPECIAL,
-                side_effects=function.volatile,
-            )
-        finally:
-            cursor.close()
+        # DuckDB calls into what the registering cursor holds: it must stay open.
+        if self._cursor is None:
+            self._cursor = self._substrate.connection.cursor()
+        self._cursor.create_function(
+            known.internal,
+            _with_places(run, len(function.parameters)),
+            [duckdb.sqltype(kind.text) for _, kind in function.parameters],
+            duckdb.sqltype(function.returns.text),
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+            side_effects=function.volatile,
+        )
+
+    def close(self) -> None:
+        """Let DuckDB forget the functions."""
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
 
     # --- calls -----------------------------------------------------------------------------------
 

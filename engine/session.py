@@ -216,6 +216,7 @@ class Session:
         if self._open is not None:
             self._open.close()
         self.closed = True
+        self.functions.close()
         self._substrate.close()
         self._scratch.close()
         self._pixels.close()
