@@ -1,15 +1,16 @@
 """Rare frames, far enough apart: detector calls and seconds until enough of them are found.
 
-    FOVEAL_ASSETS=... python benches/scrubbing.py [--quick] [--json] [--trace] [--hour]
-        [--file PATH:DETECTOR:CLASS:LEAST ...]
+    FOVEAL_ASSETS=... python benches/scrubbing.py [--quick] [--json] [--only WORDS] [--blazeit]
+        [--trace] [--hour] [--file PATH:DETECTOR:CLASS:LEAST ...]
 
-`LIMIT n GAP m` on real clips, every peer decoding and detecting for real: in order (leaping over
-the gap after each find), in random order, BlazeIt's ranking (its training third and its held-out
-sixth are on its bill, as a clip has no other day), and foveal from a new database (cold) and with a
-proxy whose labels were paid for before (sunk). All rows of foveal are checked against the
-detector's own answer on every frame. With --trace the day-long label traces are searched: there are
-no pixels in them, so only ways without proxies run, no second is measured, and every row says
-trace.
+`LIMIT n GAP m` on real clips: in order (leaping over the gap after each find) and in random order,
+both decoding and detecting for real, and foveal from a new database (cold) and with a proxy whose
+labels were paid for before (sunk; true frames among the labels then are rows that cost nothing).
+With --blazeit BlazeIt's ranking too, replayed from one naive run: its training third and held-out
+sixth are on its bill, as a clip has no other day. All rows of foveal are checked against the
+detector's own answer on every frame. With --hour the rendered hour is searched. With --trace the
+day-long label traces: there are no pixels in them, so only ways without proxies run, no second is
+measured, and every row says trace. The last table has the ratios by prevalence.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blazeit_peers import Networks, blazeit_search
 from eye import Eye, Values, count_of, load
 from hour import hour
 from populations import trace
-from published import blazeit_search
-from report import report
+from recorded import RecordedEye, Recording
+from report import report, table
 from video import find
 
 import foveal
@@ -67,10 +69,9 @@ class Outcome:
     how: str = ""
 
 
-def truth(scene: Scene) -> Values:
-    """Return the detector's count of every frame: what rows are checked against."""
-    eye = Eye(scene.path, load(scene.detector, _options(scene)))
-    return eye.look(np.arange(eye.frames, dtype=np.int64), count_of(scene.wanted))
+def recorded(scene: Scene) -> Recording:
+    """Return the naive run of a scene: the detector's answer on every frame."""
+    return Recording(scene.path, load(scene.detector, _options(scene)))
 
 
 def _options(scene: Scene) -> dict[str, str | int | float | bool]:
@@ -113,15 +114,15 @@ def at_random(scene: Scene, seed: int) -> Outcome:
     return Outcome(eye.bill.calls, time.perf_counter() - began, min(len(found), scene.limit))
 
 
-def blazeit(scene: Scene, seed: int) -> tuple[Outcome, int]:
+def blazeit(scene: Scene, recording: Recording, seed: int) -> tuple[Outcome, int]:
     """Return what BlazeIt's ranking cost, and how many of its calls were labels for training."""
-    eye = Eye(scene.path, load(scene.detector, _options(scene)))
+    eye = RecordedEye(recording, recording.measure(seed))
+    networks = Networks(recording)
     measure = count_of(scene.wanted)
-    began = time.perf_counter()
-    found = blazeit_search(eye, measure, scene.least, scene.limit, scene.gap, seed)
-    labels = eye.frames // 2 if found.how.startswith("ranked") else 0
-    outcome = Outcome(eye.bill.calls, time.perf_counter() - began, len(found.frames), found.how)
-    return outcome, labels
+    found = blazeit_search(eye, networks, measure, scene.least, scene.limit, scene.gap, seed)
+    labels = len(networks.train) + len(networks.held)
+    wall = float(sum(float(seconds[0]) for seconds in eye.bill.values()))
+    return Outcome(eye.calls, wall, len(found.frames), found.how), labels
 
 
 def ours(scene: Scene, counts: Values, seed: int, *, sunk: bool) -> Outcome:
@@ -163,38 +164,66 @@ def _row(case: str, peer: str, ours_: list[float], theirs: float, unit: str) -> 
     }  # fmt: skip
 
 
-def bench(scene: Scene, seeds: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def bench(
+    scene: Scene, seeds: int, *, ranking: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the RESULT rows of one scene, and its line of the table."""
-    counts = truth(scene)
+    recording = recorded(scene)
+    counts = recording.values(count_of(scene.wanted))
     hits = np.flatnonzero(counts >= scene.least)
     most = len(pack(np.zeros(len(hits), np.int64), hits.astype(np.float64), scene.gap))
     order = in_order(scene)
     random = [at_random(scene, seed) for seed in range(seeds)]
-    published, labels = blazeit(scene, 0)
     cold = [ours(scene, counts, seed, sunk=False) for seed in range(seeds)]
     sunk = [ours(scene, counts, seed, sunk=True) for seed in range(seeds)]
     case = f"{scene.name} {scene.wanted} >= {scene.least}, LIMIT {scene.limit} GAP {scene.gap}"
     detail = {
-        "case": case, "share": f"{len(hits) / len(counts):.2%}",
+        "case": case, "share": len(hits) / len(counts),
         "rows": f"{cold[0].rows} of {min(most, scene.limit)}", "in order": order.calls,
-        "random": statistics.mean(o.calls for o in random), "BlazeIt": published.calls,
-        "BlazeIt, labels sunk": published.calls - labels,
+        "random": statistics.mean(o.calls for o in random),
         "cold": statistics.mean(o.calls for o in cold), "cold by": cold[0].how,
         "sunk": statistics.mean(o.calls for o in sunk), "sunk by": sunk[0].how,
         "in order s": order.seconds, "random s": statistics.mean(o.seconds for o in random),
-        "BlazeIt s": published.seconds, "cold s": statistics.mean(o.seconds for o in cold),
+        "cold s": statistics.mean(o.seconds for o in cold),
         "sunk s": statistics.mean(o.seconds for o in sunk),
     }  # fmt: skip
+    peers = {"in order": [order], "random": random}
+    if ranking:
+        published, labels = blazeit(scene, recording, 0)
+        peers["BlazeIt's ranking"] = [published]
+        detail |= {"BlazeIt": published.calls, "BlazeIt, labels sunk": published.calls - labels}
     rows: list[dict[str, Any]] = []
     for label, found in (("cold", cold), ("labels sunk", sunk)):
-        for peer, other in (
-            ("in order", [order]), ("random", random), ("BlazeIt's ranking", [published])
-        ):  # fmt: skip
+        for peer, other in peers.items():
             for unit, what in (("detector calls", "calls"), ("seconds", "seconds")):
                 mine = [float(getattr(o, what)) for o in found]
                 theirs = statistics.mean(float(getattr(o, what)) for o in other)
                 rows.append(_row(f"{case}, {label}", peer, mine, theirs, unit))
     return rows, detail
+
+
+def by_prevalence(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what going in order costs in foveal's looks, by how rare the frames are."""
+    found: list[dict[str, Any]] = []
+    for words, low, high in (
+        ("<= 0.1 %", 0.0, 0.0011), ("0.1 to 1.2 %", 0.0011, 0.0125), ("more", 0.0125, 1.1)
+    ):  # fmt: skip
+        mine = [d for d in details if low < float(d["share"]) <= high]
+        if not mine:
+            continue
+        line: dict[str, Any] = {"prevalence": words, "cases": len(mine)}
+        for what in ("cold", "sunk", "cold s", "sunk s"):
+            paid = "in order s" if what.endswith(" s") else "in order"
+            # Rows that were known are found without a look: the ratio counts that as one.
+            least = 1e-3 if what.endswith(" s") else 1.0
+            ratios = [d[paid] / max(d[what], least) for d in mine if what in d]
+            if ratios:
+                line |= {
+                    f"{what}: geometric": statistics.geometric_mean(ratios),
+                    f"{what}: worst": min(ratios),
+                }
+        found.append(line)
+    return found
 
 
 # --- traces ---------------------------------------------------------------------------------------
@@ -266,7 +295,7 @@ def traces(seeds: int, *, quick: bool) -> Iterator[tuple[list[dict[str, Any]], d
                 _row(case, "random", mine, statistics.mean(random), "detector calls"),
             ]
             yield rows, {
-                "case": case, "frames": len(part), "share": f"{len(hits) / len(part):.3%}",
+                "case": case, "frames": len(part), "share": len(hits) / len(part),
                 "rows there": most, "in order": order, "random": statistics.mean(random),
                 "cold": statistics.mean(mine),
             }  # fmt: skip
@@ -279,18 +308,24 @@ def scenes(options: argparse.Namespace) -> Iterator[Scene]:
         yield Scene(Path(path).stem, Path(path), detector, None, wanted, int(least), 10)
     if options.hour:
         yield Scene("hour", hour()[0], "demo", None, "person", 1, 10, 20)
-        yield Scene("hour", hour()[0], "demo", None, "car", 5, 10, 20)
+        yield Scene("hour", hour()[0], "demo", None, "person", 2, 3, 20)
+        yield Scene("hour", hour()[0], "demo", None, "car", 3, 1, 20)
     if options.file or options.hour:
         return
-    yield Scene("vtest", find("vtest.avi"), "yolox_nano", 0.3, "person", 9, 10)
+    vtest = find("vtest.avi")
+    yield Scene("vtest", vtest, "yolox_nano", 0.3, "person", 9, 10)
     if options.quick:
         return
-    yield Scene("vtest", find("vtest.avi"), "yolox_nano", 0.3, "person", 10, 3)
+    yield Scene("vtest", vtest, "yolox_nano", 0.3, "person", 10, 3)
+    yield Scene("vtest", vtest, "yolox_nano", 0.3, "frisbee", 1, 2)
+    yield Scene("vtest", vtest, "yolox_nano", 0.3, "fire hydrant", 1, 2)
     one = find("one-by-one-person-detection.mp4")
     yield Scene("one-by-one", one, "yolox_nano", 0.3, "person", 1, 10)
+    yield Scene("one-by-one", one, "yolox_nano", 0.3, "dog", 1, 2)
     bangkok = find("bangkok_half_res.mp4")
     yield Scene("bangkok", bangkok, "yolox_nano", 0.3, "car", 15, 10)
     yield Scene("bangkok", bangkok, "yolox_nano", 0.3, "car", 16, 3)
+    yield Scene("bangkok", bangkok, "yolox_nano", 0.3, "person", 3, 1)
 
 
 def main() -> None:
@@ -300,6 +335,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print only the RESULT line")
     parser.add_argument("--trace", action="store_true", help="search the label traces")
     parser.add_argument("--hour", action="store_true", help="search the rendered hour")
+    parser.add_argument("--blazeit", action="store_true", help="BlazeIt's ranking too")
     parser.add_argument("--only", default="", help="scenes whose name holds this")
     parser.add_argument("--file", action="append", default=[], help="PATH:DETECTOR:CLASS:LEAST")
     options = parser.parse_args()
@@ -309,13 +345,21 @@ def main() -> None:
     found = (
         traces(8 if not options.quick else 3, quick=options.quick)
         if options.trace
-        else (bench(s, seeds) for s in scenes(options) if options.only in s.name)
+        else (
+            bench(s, seeds, ranking=options.blazeit)
+            for s in scenes(options)
+            if options.only in s.name
+        )
     )
     for more, detail in found:
         rows += more
         details.append(detail)
+        if not options.json:
+            print("\n".join(table([detail])), flush=True)
     if not rows:
         sys.exit("set FOVEAL_ASSETS to a folder with the clips or the traces")
+    if not options.json:
+        print("\n".join(["", *table(by_prevalence(details)), ""]))
     report("scrubbing", rows, details=details, quiet=options.json)
 
 
