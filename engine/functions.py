@@ -3,7 +3,7 @@
 DuckDB knows a function under a name of ours and reaches it by a temporary macro of the user's name.
 So a definition follows the user's transaction (a macro does, a registered function does not), and
 replacing one needs no new name. Registering happens on a cursor of its own, whose transaction is
-over at once.
+over at once; within the user's transaction, which would not see that, on its own connection.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class _Known:
     raised: int = 0
     program: Program | None = None
     mine: bool = False
+    in_transaction: bool = False
 
 
 def definition_of(
@@ -211,8 +212,11 @@ class Functions:
         self._stored[name.lower()].mine = True
 
     def forget(self) -> None:
-        """Make the macros anew when they are next needed: a rollback may have taken them."""
+        """Make anew what a transaction made that is over now: a rollback takes it back."""
         self._macros.clear()
+        for known in (*self._stored.values(), *self._given.values()):
+            if known.in_transaction:
+                known.internal, known.in_transaction = "", False
 
     def sync(self) -> None:
         """Bring DuckDB to what is defined now. Called before each statement; cheap when nothing is.
@@ -272,10 +276,13 @@ class Functions:
                     self.context.error = self.context.error or error
                 raise
 
-        # DuckDB calls into what the registering cursor holds: it must stay open.
-        if self._cursor is None:
-            self._cursor = self._substrate.connection.cursor()
-        self._cursor.create_function(
+        known.in_transaction = self._substrate.in_transaction
+        connection = self._substrate.connection
+        if not known.in_transaction:
+            # DuckDB calls into what the registering cursor holds: it must stay open.
+            self._cursor = self._cursor or connection.cursor()
+            connection = self._cursor
+        connection.create_function(
             known.internal,
             _with_places(run, len(function.parameters)),
             [duckdb.sqltype(kind.text) for _, kind in function.parameters],

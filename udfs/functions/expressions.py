@@ -227,7 +227,7 @@ class Expressions:
                 made = Value(select(condition, as_float(yes), as_float(no)), "float")
         if made is None:
             line = getattr(node, "lineno", 1)
-            raise Untranslatable(line, f"a value that is a {yes.kind} or a {no.kind}")
+            raise Untranslatable(line, f"a value of two kinds, {yes.kind} and {no.kind}")
         return made
 
     def _compare(self, node: ast.Compare) -> Expr:

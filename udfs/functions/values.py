@@ -165,14 +165,17 @@ def merged(condition: Expr, yes: Value, no: Value) -> Value | None:
         expr = select(condition, yes.expr, no.expr)
         return Value(expr, yes.kind, yes.numpy and no.numpy, nullable=nullable)
     kinds = {yes.kind, no.kind}
-    if nullable or not kinds <= {"int", "float", "bool", "big"}:
+    if not kinds <= {"int", "float", "bool", "big"}:
         return None
     if "float" in kinds and "bool" not in kinds:
         # An integer takes a float's place only where that loses nothing of it.
         for side in (yes, no):
             if side.kind != "float" and not (side.known and abs(side.constant) <= EXACT):
                 return None
-        return Value(select(condition, as_float(yes), as_float(no)), "float")
+            if side.kind != "float" and side.nullable:
+                return None
+        expr = select(condition, as_float(yes), as_float(no))
+        return Value(expr, "float", nullable=nullable)
     return None
 
 
