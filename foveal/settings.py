@@ -91,6 +91,20 @@ _ROWS = (
     Setting("threads", 0, "threads of the detector; 0 takes all cores", low=0, high=1024),
     Setting("device", "cpu", "where models run", choices=("cpu", "cuda")),
     Setting("batch_frames", 8, "frames given to the detector at once", low=1, high=1024),
+    Setting(
+        "column_cache_memory",
+        0.25,
+        "share of the machine's memory that columns kept for compiled programs may take; "
+        "0 keeps none",
+        low=0,
+        high=0.9,
+    ),
+    Setting(
+        "compile",
+        "auto",
+        "whether compiled programs run parts of ordinary queries: auto where that pays",
+        choices=("auto", "on", "off"),
+    ),
     Setting("verify_plans", False, "check every plan after each rule"),
     Setting(
         "python_functions",
