@@ -55,7 +55,10 @@ def _frames(node: Frames, runtime: Runtime) -> FrameFacts:
     table = runtime.tables[node.table]
     positions = runtime.positions(node.table, node.conjuncts)
     cached = int(table.processed()[positions].sum()) if len(positions) else 0
-    return FrameFacts(len(positions), cached, table.keyframes(positions) if len(positions) else 0)
+    if not len(positions):
+        return FrameFacts(0, cached, 0)
+    span = sum(int(frames[-1] - frames[0]) + 1 for _, frames in table.split(positions))
+    return FrameFacts(len(positions), cached, table.keyframes(positions), span=span)
 
 
 def _presence(node: Track, runtime: Runtime) -> FrameFacts:

@@ -30,13 +30,14 @@ def _sample(count: float, facts: FrameFacts, profile: Profile, frame: float) -> 
     if count <= 0 or facts.frames == 0:
         return 0.0
     groups = max(facts.keyframes, 1)
-    length = facts.frames / groups
+    every = max(facts.frames, facts.span)
+    length = every / groups
     each = count / groups
     touched = groups * (1.0 - math.exp(-each))
     wanted = count / touched if touched else 1.0
     frames = touched * min(length, length * wanted / (wanted + 1.0) + 1.0)
     sparse = touched * jump_seconds(profile, length) + frames * frame
-    return min(sparse, facts.frames * frame)
+    return min(sparse, every * frame)
 
 
 def jump_seconds(profile: Profile, group: float) -> float:

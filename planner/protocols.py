@@ -320,6 +320,8 @@ class FrameFacts:
     `recalled`: an answer to just this question, accurate enough, is stored. Of a search:
     `looked` known frames of which `positives` satisfy its condition (both as independent trials, so
     fractions), `spaced` rows far enough apart that are known already.
+    `span`: frames from the first to the last of them in each video, those between included, which a
+    decoder cannot leave out; 0 where it is not told, and then there are none between.
     """
 
     frames: int
@@ -332,6 +334,7 @@ class FrameFacts:
     looked: float = 0.0
     positives: float = 0.0
     spaced: int = 0
+    span: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def exact(frames: FrameFacts, profile: Profile) -> Alternative:
         return Alternative("cached", 0, 0.0, 0.0, 0.0, "exact", why="every frame is cached")
     decode = (
         cost.decode_all(frames.frames, profile)
-        if frames.cached == 0
+        if frames.cached == 0 and frames.span <= frames.frames
         else cost.decode_sample(calls, frames, profile)
     )
     return Alternative("exact", calls, decode, cost.detect(calls, profile), 0.0, "exact")

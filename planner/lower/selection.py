@@ -231,6 +231,8 @@ def _looks(node: SelectFrames, table: VideoTable, frames: FrameFacts) -> list[_L
         return found
     unseen = 1 - sum(v.thumbnails for v in table.videos) / max(table.frames, 1)
     looks = frames.frames * unseen * table.profile.thumbnail
+    if frames.span > frames.frames:
+        looks = cost.look_sample(frames.frames * unseen, frames, table.profile)
     stored = stored_for(node.quantity, table)
     if stored is not None and stored.useful:
         unscored = 1 - stored.scored / max(table.frames, 1)
