@@ -66,7 +66,9 @@ def _told(check: CancelCheck) -> Generator[None]:
         raise translate(error) from error
     except (OSError, pa.ArrowException) as error:  # the stream's: the class is lost, the text not
         check()
-        raise translate(duckdb.OperationalError(str(error))) from error
+        stopped = str(error).startswith("INTERRUPT")
+        kind = duckdb.InterruptException if stopped else duckdb.OperationalError
+        raise translate(kind(str(error))) from error
 
 
 def _one_row(substrate: Substrate, sql: str) -> pa.Table:
