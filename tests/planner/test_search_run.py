@@ -199,6 +199,23 @@ def test_rare_events_are_found_long_before_going_in_order_finds_them() -> None:
     assert np.mean(ours) * 5 < np.mean(order)
 
 
+def test_looks_in_vain_do_not_send_it_in_order() -> None:
+    """Two visits of 9 s an hour, the first after 15 minutes: scattered looks are cheap there."""
+    values = np.zeros(36_000)
+    values[8750:8840] = values[20_390:20_475] = 1.0
+    quick = Profile(decode_frame=0.001, seek=0.012, detect_frame=0.0035, thumbnail=0.001)
+    looks: list[int] = []
+    for seed in range(12):
+        told = search(
+            values, 1, want=3, gap=20, seed=seed, profile=quick,
+            methods=frozenset({"search", "random"}),
+        )  # fmt: skip
+        assert told.run.full
+        looks.append(len(told.looked))
+    assert max(looks) < 8750 / 4
+    assert np.mean(looks) < 8750 / 10
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.9])
 @pytest.mark.parametrize("score", [None, *SCORES])
 def test_never_much_dearer_than_going_in_order(share: float, score: str | None) -> None:
