@@ -8,6 +8,7 @@ over at once; within the user's transaction, which would not see that, on its ow
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import threading
@@ -397,6 +398,10 @@ def named(message: str) -> str:
 
 def runner() -> Runner:
     """Return who runs kernels: machine code where llvmlite is there, else the interpreter."""
-    from foveal.engine.compile.interpreter import interpret
+    if importlib.util.find_spec("llvmlite") is None:
+        from foveal.engine.compile.interpreter import interpret
 
-    return interpret
+        return interpret
+    from foveal.engine.compile.runtime import CompiledRunner
+
+    return CompiledRunner(threads=1)  # DuckDB's threads call, a batch each
