@@ -21,7 +21,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from foveal.engine.catalog.definitions import Definitions
-from foveal.engine.compile.data import KernelError, Runner
+from foveal.engine.compile.data import Inputs, KernelError, Runner
 from foveal.engine.context import QueryContext
 from foveal.engine.function_kernels import program_of, run_kernel
 from foveal.engine.substrate import Substrate
@@ -29,6 +29,7 @@ from foveal.engine.trusted_functions import is_trusted
 from foveal.errors import FovealError, OperationalError, ProgrammingError
 from foveal.planner.ir.function import DictionaryFunction, IrFunction, ScalarFunction
 from foveal.planner.ir.program import Program
+from foveal.planner.protocols import CancelCheck
 from foveal.settings import Value
 from foveal.udfs.functions.function import UserFunction
 from foveal.udfs.functions.source import SourceError, from_text
@@ -397,11 +398,23 @@ def named(message: str) -> str:
 
 
 def runner() -> Runner:
-    """Return who runs kernels: machine code where llvmlite is there, else the interpreter."""
-    if importlib.util.find_spec("llvmlite") is None:
-        from foveal.engine.compile.interpreter import interpret
+    """Return who runs kernels: machine code where there is some, else the interpreter."""
+    from foveal.engine.compile.interpreter import interpret
 
+    if importlib.util.find_spec("llvmlite") is None:
         return interpret
+    from foveal.engine.compile.llvm.cells import Unsupported
     from foveal.engine.compile.runtime import CompiledRunner
 
-    return CompiledRunner(threads=1)  # DuckDB's threads call, a batch each
+    compiled = CompiledRunner(threads=1)  # DuckDB's threads call, a batch each
+    refused: set[int] = set()
+
+    def run(program: Program, inputs: Inputs, check: CancelCheck) -> Mapping[str, pa.Table]:
+        if id(program) not in refused:
+            try:
+                return compiled(program, inputs, check)
+            except Unsupported:
+                refused.add(id(program))
+        return interpret(program, inputs, check)
+
+    return run
