@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -219,6 +220,9 @@ def bench(s: Scene) -> Iterator[dict[str, Any]]:
     runs: dict[tuple[int, str], list[Run]] = {}
 
     def keep(number: int, way: str, run: Run) -> None:
+        if way.startswith("foveal"):
+            said = f"{s.name} {number} {way}: {run.seconds:.2f} s, {run.calls} calls, {run.how}"
+            print(f"{said}, error {run.error:.4f}", file=sys.stderr, flush=True)
         runs.setdefault((number, way), []).append(run)
 
     kept: dict[tuple[int, str], str] = {}
