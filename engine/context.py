@@ -49,6 +49,7 @@ class QueryContext:
     estimate_seconds: float = 0.0
     train_seconds: float = 0.0
     proxy_seconds: float = 0.0
+    compile_seconds: float = 0.0
     _last_progress: float = 0.0
 
     def check(self) -> None:
@@ -113,9 +114,11 @@ class QueryContext:
             self.report.notices.append(remark)
 
     def spend(self, stage: str, seconds: float) -> None:
-        """Add to what `train` (specialised models learn) or `proxy` (they score) took."""
+        """Add to what `train` (specialised models learn), `proxy` or `compile` took."""
         if stage == "train":
             self.train_seconds += seconds
+        elif stage == "compile":
+            self.compile_seconds += seconds
         else:
             self.proxy_seconds += seconds
 
@@ -128,7 +131,7 @@ class QueryContext:
             "detect": self.detect_seconds,
             "train": self.train_seconds,
             "proxy": self.proxy_seconds,
-            "compile": 0.0,
+            "compile": self.compile_seconds,
             "estimate": self.estimate_seconds,
             "total": self.elapsed,
         }

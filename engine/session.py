@@ -13,6 +13,8 @@ from foveal.engine.catalog.definitions import Definitions
 from foveal.engine.catalog.system import PastQuery, SystemCatalog, now, show
 from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.catalog.words import CatalogWords, catalog_words
+from foveal.engine.columns import Versions
+from foveal.engine.compiled_statements import CompiledStatements
 from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
 from foveal.engine.executor import Runtime
@@ -26,12 +28,13 @@ from foveal.engine.pictures import FramePicture, Place, pictures
 from foveal.engine.pixel_functions import Run
 from foveal.engine.pixels import PixelFunctions
 from foveal.engine.planning import Planned, Planning
+from foveal.engine.prepared import PreparedStatements
 from foveal.engine.proxy_statements import ProxyStatements
 from foveal.engine.result import Column, Result
 from foveal.engine.stream_statements import StreamStatements
 from foveal.engine.substrate import Parameters, Substrate, bindings, place_by_name
 from foveal.engine.tables import LiveTables
-from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled, Span
+from foveal.errors import FovealError, InterfaceError, ProgrammingError, QueryCanceled
 from foveal.planner.explain import chosen, explain_json, explain_text
 from foveal.planner.parse.lexer import tokenize
 from foveal.planner.parse.split import split
@@ -58,7 +61,7 @@ from foveal.planner.parse.statement import (
     ShowSetting,
 )
 from foveal.planner.physical import ExactSelection, SqlFragment
-from foveal.planner.text import Edit, Mapped, apply, whole
+from foveal.planner.text import Mapped, whole
 from foveal.reports import Notice, ProgressCallback, QueryReport, StreamWindow
 from foveal.settings import Setting, Value, defaults, lookup
 from foveal.udfs.functions.function import UserFunction
@@ -133,15 +136,26 @@ class Session:
             self._ddl,
             self._settings,
         )
+        self._compiled = CompiledStatements(
+            self._substrate,
+            self._scratch,
+            Versions(known_as, None if private else name),
+            self._settings,
+            self._planning.users_functions,
+        )
         self._past: list[PastQuery] = []
         self._system = SystemCatalog(
             self._tables.every,
             lambda: self._settings,
             self._past,
             lambda: [*self._pixels.functions.listed(), *self.functions.listed()],
-            {"streams": self._streams.streams, "windows": self._streams.windows},
+            {
+                "streams": self._streams.streams,
+                "windows": self._streams.windows,
+                "column_cache": self._compiled.columns,
+            },
         )
-        self._prepared: dict[str, str] = {}
+        self._prepared = PreparedStatements(self._substrate, self._planning)
         self._open: Result | None = None
         self._context: QueryContext | None = None
         self._lock = threading.RLock()
@@ -181,11 +195,14 @@ class Session:
             self._context = context
             self.report = context.report
             self.functions.context = context
+            self._compiled.runs(sql)
             try:
                 return self._run(sql, parameters, context)
             except FovealError as error:
                 raise self._cause(error, context) from error
             finally:
+                if self._open is None:
+                    self._compiled.ran()
                 context.settle()
 
     def cancel(self) -> None:
@@ -217,6 +234,7 @@ class Session:
             self._open.close()
         self.closed = True
         self.functions.close()
+        self._compiled.close()
         self._substrate.close()
         self._scratch.close()
         self._pixels.close()
@@ -294,7 +312,7 @@ class Session:
 
     def _run(self, sql: str, parameters: Parameters, context: QueryContext) -> Result:
         self._refresh()
-        statement = self._planning.parse(sql, frozenset(self._prepared))
+        statement = self._planning.parse(sql, self._prepared.names)
         match statement:
             case Plain():
                 return self._plain(sql, parameters, context)
@@ -342,12 +360,11 @@ class Session:
             case ShowSetting():
                 return self._show(statement, context)
             case Prepare():
-                tag = self._prepare(statement)
+                tag = self._prepared.keep(statement)
             case Execute():
-                return self._query(self._bound(statement, context), context)
+                return self._query(self._prepared.bound(statement, context), context)
             case Deallocate():
-                del self._prepared[statement.name.lower()]
-                tag = "DEALLOCATE"
+                tag = self._prepared.forget(statement)
         return Result(tag, context.report)
 
     def _refresh(self) -> None:
@@ -395,8 +412,10 @@ class Session:
         self._function_statements.check_plain(sql)
         if any(word in sql.lower() for word in _CHANGE_FUNCTIONS):
             self._planning.forget_functions()
-        self._substrate.execute(sql, parameters)
-        return self._pending(sql, context)
+        shown = self._compiled.explain(sql, context)
+        if shown is not None:
+            return _kept("EXPLAIN", context.report, shown)
+        return self._pending(sql, context, self._compiled.execute(sql, parameters, context))
 
     def _pending(self, sql: str, context: QueryContext, finish: Finish | None = None) -> Result:
         """Return the result that is pending on the connection now."""
@@ -438,6 +457,7 @@ class Session:
                 error = context.error
             if finish is not None:
                 error = finish(error)
+            self._compiled.ran()
             context.settle()
             return error
 
@@ -522,7 +542,7 @@ class Session:
     def _explain(self, statement: Explain, context: QueryContext) -> Result:
         query = statement.statement
         if isinstance(query, Execute):
-            query = self._bound(query, context)
+            query = self._prepared.bound(query, context)
         if not isinstance(query, Query):
             raise ProgrammingError("EXPLAIN shows the plans of queries", hint="EXPLAIN SELECT ..")
         mapped: Mapped = whole(query.text)
@@ -542,7 +562,7 @@ class Session:
             rows = explain_text(planned.physical, stages, report).split("\n")
         return _kept("EXPLAIN", context.report, pa.table({"QUERY PLAN": pa.array(rows)}))
 
-    # --- settings and prepared statements ----------------------------------------------------
+    # --- settings -----------------------------------------------------------------------------
 
     def _set(self, statement: SetSetting) -> str:
         setting = self._setting(statement)
@@ -571,34 +591,6 @@ class Session:
         setting = self._setting(statement)
         value = pa.array([show(self._settings[setting.name])])
         return _kept("SHOW", context.report, pa.table({f"foveal.{setting.name}": value}))
-
-    def _prepare(self, statement: Prepare) -> str:
-        body = statement.text[statement.body.start : statement.body.end].strip().rstrip(";")
-        if not isinstance(self._planning.parse(body), Query):
-            raise ProgrammingError("PREPARE takes a query", span=statement.body)
-        self._prepared[statement.name.lower()] = body
-        return "PREPARE"
-
-    def _bound(self, statement: Execute, context: QueryContext) -> Query:
-        """Return the prepared query; its arguments become the context's parameters."""
-        query = self._planning.parse(self._prepared[statement.name.lower()])
-        assert isinstance(query, Query)
-        values: dict[str, object] = {}
-        marks = [t for t in tokenize(statement.text) if t.text == "?"]
-        numbered = [Edit(Span(t.start, t.end), f"${i}") for i, t in enumerate(marks, 1)]
-        for key, span in statement.arguments:
-            text = f"SELECT ({apply(statement.text, numbered, span).text})"
-            values[key] = self._substrate.rows(text, bindings(text, context.parameters))[0][0]
-        wanted = {key for _, key in query.parameters}
-        if set(values) != wanted:
-            raise ProgrammingError(
-                f'prepared statement "{statement.name}" takes {len(wanted)} parameter(s), '
-                f"{len(values)} given",
-                sqlstate="08P01",
-                span=statement.name_span,
-            )
-        context.parameters = values
-        return query
 
 
 def _kept(tag: str, report: QueryReport, table: pa.Table) -> Result:

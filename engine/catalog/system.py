@@ -62,6 +62,13 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("language", _TEXT), ("translated", _FLAG), ("why", _TEXT), ("cost", _REAL),
         ]
     ),
+    "column_cache": pa.schema(
+        [
+            ("relation", _TEXT), ("column", _TEXT), ("type", _TEXT), ("storage", _TEXT),
+            ("rows", _INT), ("nulls", _INT), ("distinct", _INT), ("low", _TEXT), ("high", _TEXT),
+            ("bytes", _INT), ("hits", _INT), ("fill_seconds", _REAL), ("refused", _TEXT),
+        ]
+    ),
     "queries": pa.schema(
         [
             ("started", pa.timestamp("us", "UTC")), ("sql", _TEXT), ("plan", _TEXT),
