@@ -9,18 +9,24 @@ import pyarrow as pa
 
 from foveal.engine.compile.arrow import arrow_type
 from foveal.engine.compile.data import Array
+from foveal.engine.compile.llvm.appending import AppendCode
+from foveal.engine.compile.llvm.dense import DenseCode
 from foveal.engine.compile.llvm.folds import FoldsCode
+from foveal.engine.compile.llvm.hashing import HashCode
 from foveal.engine.compile.llvm.kernel import Kernel
 from foveal.engine.compile.llvm.planning import LoopPlan
+from foveal.engine.compile.llvm.tables import TableCode
+from foveal.engine.compile.llvm.topk import TopKCode
 from foveal.engine.compile.runtime_binding import BoundTable, aligned
 from foveal.engine.compile.runtime_folds import (
     Dictionaries,
-    Words,
     combined,
     fold_columns,
     initial_record,
 )
-from foveal.engine.compile.runtime_threads import ThreadState
+from foveal.engine.compile.runtime_groups import DenseRun, HashRun
+from foveal.engine.compile.runtime_rows import AppendRun, TableRun, TopKRun
+from foveal.engine.compile.runtime_threads import FixedState, ThreadState
 
 Made: TypeAlias = pa.Table | BoundTable
 
@@ -40,23 +46,6 @@ class LoopRun(Protocol):
     def result(self, states: Sequence[ThreadState], dictionaries: Dictionaries) -> Made:
         """Return what the loop made; a table for later loops, or for the caller."""
         ...
-
-
-class FixedState:
-    """A state whose size does not change."""
-
-    def __init__(self, words: Words) -> None:
-        """Keep the words, which begin on a cache line."""
-        self.words = words
-
-    @property
-    def address(self) -> int:
-        """Where its words are in memory."""
-        return self.words.ctypes.data
-
-    def make_room(self) -> None:
-        """Refuse: it has all the room that it ever needs."""
-        raise AssertionError("a state of fixed size is never full")
 
 
 class FoldsRun:
@@ -94,5 +83,15 @@ def start_run(plan: LoopPlan, kernel: Kernel, number: int, rows: int) -> LoopRun
     match plan.code:
         case FoldsCode():
             return FoldsRun(plan.code)
+        case DenseCode():
+            return DenseRun(plan.code)
+        case HashCode():
+            return HashRun(plan.code, kernel.loaded.loop(f"absorb_{number}"), rows)
+        case AppendCode():
+            return AppendRun(plan.code, rows)
+        case TableCode():
+            return TableRun(plan.code)
+        case TopKCode():
+            return TopKRun(plan.code, rows)
         case _:
             raise AssertionError(plan.code)

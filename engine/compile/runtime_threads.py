@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from foveal.engine.compile.data import KernelError
 from foveal.engine.compile.llvm.cells import MESSAGES, OPERATOR_ERROR
 from foveal.engine.compile.llvm.layout import (
@@ -42,6 +45,23 @@ class ThreadState(Protocol):
     def make_room(self) -> None:
         """Make room for another morsel's rows."""
         ...
+
+
+class FixedState:
+    """A state whose size does not change."""
+
+    def __init__(self, words: npt.NDArray[np.int64]) -> None:
+        """Keep the words, which begin on a cache line."""
+        self.words = words
+
+    @property
+    def address(self) -> int:
+        """Where its words are in memory."""
+        return self.words.ctypes.data
+
+    def make_room(self) -> None:
+        """Refuse: it has all the room that it ever needs."""
+        raise AssertionError("a state of fixed size is never full")
 
 
 @functools.cache

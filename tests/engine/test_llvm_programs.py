@@ -18,6 +18,7 @@ from foveal.engine.compile.runtime import CompiledRunner
 from foveal.planner.ir import nodes, program, typing
 from foveal.planner.ir.types import I8, I32, physical
 
+_array: Any = pa.array
 LEVELS: tuple[Level, ...] = ("O0", "O3")
 
 
@@ -50,6 +51,11 @@ def run_all(
             return None
         return {name: table.to_pylist() for name, table in made.items()}
 
+    grouped = any(isinstance(loop.builder, program.Group) for loop in whole.loops)
+
+    def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted(rows, key=lambda row: str(list(row.values())[:3])) if grouped else rows
+
     wanted = rows_of(interpret)
     for level in LEVELS:
         for count in threads:
@@ -58,7 +64,7 @@ def run_all(
             for name, rows in (wanted or {}).items():
                 assert got is not None
                 assert len(got[name]) == len(rows), (level, count)
-                for mine, reference in zip(got[name], rows, strict=True):
+                for mine, reference in zip(ordered(got[name]), ordered(rows), strict=True):
                     assert mine.keys() == reference.keys()
                     for key, value in reference.items():
                         assert same(mine[key], value), (level, count, key, mine, reference)
@@ -72,7 +78,7 @@ def test_a_filtered_sum_of_any_number_of_rows(rows: int, nulls: bool) -> None:
 
     def column(values: Any) -> ColumnData:
         mask = random.random(rows) < 0.2 if nulls else None
-        array: Any = pa.array(values, mask=mask)
+        array: Any = _array(values, mask=mask)
         return column_data(array)
 
     columns = {
@@ -102,3 +108,158 @@ def test_a_filtered_sum_of_any_number_of_rows(rows: int, nulls: bool) -> None:
     made = run_all(whole, Inputs({"t": SourceData(rows, columns)}))
     assert made is not None
     assert len(made["r"]) == 1
+
+
+ROWS = 70_001
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, ColumnData]:
+    random = np.random.default_rng(7)
+    odd = np.array([0.0, -0.0, math.nan, math.inf, -math.inf, 1.5, -2.5, 1e300])
+
+    def column(values: Any, nulls: float, type_: Any = None) -> ColumnData:
+        mask = random.random(ROWS) < nulls if nulls else None
+        array: Any = _array(values, type_, mask=mask)
+        return column_data(array)
+
+    words = np.array(["ash", "birch", "cedar", "elm", "oak"])
+    return {
+        "k": column(np.arange(ROWS), 0),
+        "small": column(random.integers(-3, 4, ROWS).astype(np.int8), 0.1),
+        "big": column(random.integers(-(2**62), 2**62, ROWS), 0.1),
+        "many": column(random.integers(0, 30_000, ROWS), 0.05),
+        "f": column(random.choice(odd, ROWS), 0.1),
+        "x": column(random.standard_normal(ROWS), 0),
+        "flag": column(random.random(ROWS) < 0.5, 0.2),
+        "word": column(words[random.integers(0, 5, ROWS)], 0.1),
+        "price": column(random.integers(0, 10**7, ROWS).tolist(), 0.1, pa.decimal128(24, 2)),
+    }
+
+
+def run_loops(
+    columns: Mapping[str, ColumnData], *loops: program.Loop, results: tuple[str, ...] = ("r",)
+) -> dict[str, list[dict[str, Any]]] | None:
+    source = source_of(columns)
+    whole = program.Program("q", (source,), loops, results)
+    return run_all(whole, Inputs({"t": SourceData(ROWS, columns)}))
+
+
+def refs(columns: Mapping[str, ColumnData]) -> dict[str, nodes.Column]:
+    return {n: nodes.Column(n, c.type) for n, c in columns.items()}
+
+
+def folds_of(columns: Mapping[str, ColumnData]) -> tuple[tuple[str, program.Fold], ...]:
+    c = refs(columns)
+    return (
+        ("rows", typing.fold("count")),
+        ("sum_small", typing.fold("sum", c["small"])),
+        ("sum_big", typing.fold("sum", c["big"])),
+        ("sum_price", typing.fold("sum", c["price"])),
+        ("avg_price", typing.fold("avg", c["price"])),
+        ("avg_big", typing.fold("avg", c["big"])),
+        ("sum_x", typing.fold("sum", c["x"])),
+        ("min_f", typing.fold("min", c["f"])),
+        ("max_f", typing.fold("max", c["f"])),
+        ("min_word", typing.fold("min", c["word"])),
+        ("max_big", typing.fold("max", c["big"])),
+        ("any_flag", typing.fold("max", c["flag"])),
+        ("some", typing.fold("count", c["f"])),
+    )
+
+
+def test_folds_without_keys(table: dict[str, ColumnData]) -> None:
+    c = refs(table)
+    made = run_loops(table, program.Loop("r", "t", program.Struct(folds_of(table)), c["flag"]))
+    assert made is not None
+    assert made["r"][0]["rows"] > 20_000
+
+
+@pytest.mark.parametrize("how", ["mask", "branch"])
+@pytest.mark.parametrize(
+    ("keys", "strategy"),
+    [
+        (("small", "word", "flag"), "dense"),
+        (("small", "word", "flag"), "hash"),
+        (("many",), "dense"),
+        (("many",), "hash"),
+        (("f",), "hash"),
+        (("k",), "hash"),
+        ((), "hash"),
+    ],
+)
+def test_groups(
+    table: dict[str, ColumnData], keys: tuple[str, ...], strategy: str, how: str
+) -> None:
+    c = refs(table)
+    folds = folds_of(table) if len(keys) > 1 else folds_of(table)[:3]
+    group = program.Group(
+        tuple(
+            program.Key(n, c[n], table[n].validity is not None, table[n].low, table[n].high)
+            for n in keys
+        ),
+        folds,
+        strategy,
+    )
+    where = typing.binary("ge", c["x"], typing.literal(-1.0, c["x"].type))
+    if keys == ("k",) and how == "branch":
+        pytest.skip("hashing always branches")
+    made = run_loops(table, program.Loop("r", "t", group, where, how))
+    assert made is not None
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_rows_are_appended_in_order(table: dict[str, ColumnData], filtered: bool) -> None:
+    c = refs(table)
+    fields = tuple((n, c[n]) for n in (c if filtered else ("k", "f", "word")))
+    where = typing.binary("lt", c["x"], typing.literal(-2.0, c["x"].type)) if filtered else None
+    made = run_loops(table, program.Loop("r", "t", program.Append(fields), where))
+    assert made is not None
+    assert [row["k"] for row in made["r"]] == sorted(row["k"] for row in made["r"])
+
+
+@pytest.mark.parametrize("name", ["f", "x", "small", "word", "k"])
+@pytest.mark.parametrize(("descending", "nulls_first"), [(False, False), (True, True)])
+@pytest.mark.parametrize("limit", [0, 1, 100, ROWS + 5])
+def test_the_first_rows(
+    table: dict[str, ColumnData], name: str, descending: bool, nulls_first: bool, limit: int
+) -> None:
+    if limit > ROWS and name != "f":
+        pytest.skip("one order is enough for all rows")
+    c = refs(table)
+    orders = (program.Order(c[name], descending, nulls_first), program.Order(c["big"]))
+    fields = (("k", c["k"]), ("f", c["f"]), ("price", c["price"]), ("word", c["word"]))
+    made = run_loops(table, program.Loop("r", "t", program.TopK(limit, orders, fields)))
+    assert made is not None
+    assert len(made["r"]) == min(limit, ROWS)
+
+
+def test_tables_of_earlier_loops_are_looked_up(table: dict[str, ColumnData]) -> None:
+    c = refs(table)
+    low, high = table["many"].low, table["many"].high
+    assert low is not None
+    assert high is not None
+    where = typing.binary("lt", c["x"], typing.literal(-1.0, c["x"].type))
+    present = program.Loop("seen", "t", program.Bitmap(c["many"], low, high), where)
+    scatter = program.Loop("at", "t", program.Scatter(c["k"], c["word"], 0, ROWS - 1))
+    seen = typing.lookup_named("seen", typing.literal(True, nodes.TRUE.type).type, c["many"], low)
+    word = typing.lookup_named("at", c["word"].type, c["many"])
+    last = program.Loop(
+        "r", "t", program.Group((program.Key("word", word),), folds_of(table)[:2], "hash"), seen
+    )
+    made = run_loops(table, present, scatter, last)
+    assert made is not None
+    assert len(made["r"]) == 6
+
+
+def test_a_key_that_comes_twice_raises(table: dict[str, ColumnData]) -> None:
+    c = refs(table)
+    scatter = program.Scatter(c["many"], c["x"], 0, 30_000)
+    assert run_loops(table, program.Loop("t2", "t", scatter), results=()) is None
+
+
+def test_an_index_out_of_bounds_raises(table: dict[str, ColumnData]) -> None:
+    c = refs(table)
+    assert (
+        run_loops(table, program.Loop("b", "t", program.Bitmap(c["k"], 0, 7)), results=()) is None
+    )

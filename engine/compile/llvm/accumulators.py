@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from foveal.engine.compile.llvm import floats
 from foveal.engine.compile.llvm.cells import Cell, Facts, Unsupported, bits_for
 from foveal.engine.compile.llvm.row import Row
-from foveal.engine.compile.llvm.text import Value, integer, number
+from foveal.engine.compile.llvm.text import Function, Value, integer, number
 from foveal.planner.ir.nodes import Expr
 from foveal.planner.ir.program import Fold
 from foveal.planner.ir.types import Float
@@ -152,9 +152,8 @@ def _wide(row: Row, accumulator: Accumulator, cell: Cell) -> Value:
     return f.resize(cell.value, register_type(accumulator), signed=cell.value.type != "i1")
 
 
-def added(row: Row, accumulator: Accumulator, before: Value, contributed: Value) -> Value:
+def added(f: Function, accumulator: Accumulator, before: Value, contributed: Value) -> Value:
     """Return an accumulator with a contribution in it."""
-    f = row.f
     match accumulator.kind:
         case "float_sum":
             # SQL fixes no order of a sum: any may be taken, here and nowhere else.
@@ -165,9 +164,8 @@ def added(row: Row, accumulator: Accumulator, before: Value, contributed: Value)
             return f.op("add", before, contributed)
 
 
-def wrapped(row: Row, before: Value, contributed: Value, after: Value) -> Value:
+def wrapped(f: Function, before: Value, contributed: Value, after: Value) -> Value:
     """Return whether a 128-bit sum went beyond 128 bits."""
-    f = row.f
     moved = f.op("xor", before, after)
     return f.compare(
         "slt", f.op("and", moved, f.op("xor", contributed, after)), integer(0, before.type)

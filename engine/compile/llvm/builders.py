@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from foveal.engine.compile.llvm.accumulators import MORSEL_ROWS
 from foveal.engine.compile.llvm.row import Row
 from foveal.engine.compile.llvm.text import Function, Value
 
@@ -67,3 +68,28 @@ class BuilderCode(Protocol):
     def room(self, f: Function, state: Value) -> Value | None:
         """Write whether a thread's state has room for another morsel; None: it always has."""
         ...
+
+
+class PlainCode:
+    """What most builders have in common: nothing in registers, no sums to flush, always room."""
+
+    branches = True
+    morsel_rows = MORSEL_ROWS
+    flush_rows: int | None = None
+    state_words = 1
+    outs = 0
+
+    def running(self) -> list[Value]:
+        """Return the initial values of what runs along in registers."""
+        return []
+
+    def finish(self, f: Function, running: list[Value]) -> None:
+        """Write what comes after a morsel's rows."""
+
+    def functions(self) -> list[Function]:
+        """Return further functions of the module."""
+        return []
+
+    def room(self, f: Function, state: Value) -> Value | None:
+        """Return nothing: there is always room."""
+        return None

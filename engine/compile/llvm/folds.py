@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from foveal.engine.compile.llvm.accumulators import (
-    MORSEL_ROWS,
     Accumulator,
     FoldPlan,
     added,
@@ -13,9 +12,10 @@ from foveal.engine.compile.llvm.accumulators import (
     register_type,
     wrapped,
 )
+from foveal.engine.compile.llvm.builders import PlainCode
 from foveal.engine.compile.llvm.cells import OPERATOR_ERROR, Flag
 from foveal.engine.compile.llvm.row import Row
-from foveal.engine.compile.llvm.text import Function, Value, integer
+from foveal.engine.compile.llvm.text import FALSE, Function, Value, integer
 
 
 def word_offsets(accumulators: list[Accumulator]) -> list[int]:
@@ -33,23 +33,16 @@ def record_words(accumulators: list[Accumulator]) -> int:
     return sum(accumulator.words for accumulator in accumulators)
 
 
-class FoldsCode:
+class FoldsCode(PlainCode):
     """Folds without keys. The state is one record of final values."""
 
-    outs = 0
     branches = False
-    morsel_rows = MORSEL_ROWS
-    flush_rows = None
 
     def __init__(self, plan: FoldPlan) -> None:
         """Keep what is to be accumulated."""
         self.plan = plan
+        self.state_words = record_words(plan.accumulators)
         self._state: Value | None = None
-
-    @property
-    def state_words(self) -> int:
-        """64-bit words of a thread's state."""
-        return record_words(self.plan.accumulators)
 
     def start(self, f: Function, state: Value, outs: list[Value], start: Value) -> None:
         """Write what comes before a morsel's rows."""
@@ -64,9 +57,9 @@ class FoldsCode:
         out: list[Value] = []
         for accumulator, before in zip(self.plan.accumulators, running, strict=True):
             contributed = contribution(row, accumulator, keep)
-            after = added(row, accumulator, before, contributed)
+            after = added(row.f, accumulator, before, contributed)
             if may_wrap(accumulator):
-                row.raise_if(Flag(wrapped(row, before, contributed, after), OPERATOR_ERROR))
+                row.raise_if(Flag(wrapped(row.f, before, contributed, after), OPERATOR_ERROR))
             out.append(after)
         for accumulator in self.plan.accumulators:
             if accumulator.operand is not None:
@@ -82,28 +75,15 @@ class FoldsCode:
         ):
             merge_word(f, accumulator, f.at(self._state, "i64", integer(offset)), value)
 
-    def functions(self) -> list[Function]:
-        """Return further functions of the module."""
-        return []
 
-    def room(self, f: Function, state: Value) -> Value | None:
-        """Return nothing: a record is always enough."""
-        return None
-
-
-def merge_word(f: Function, accumulator: Accumulator, place: Value, value: Value) -> None:
-    """Add a register's value to the final value in memory."""
+def merge_word(f: Function, accumulator: Accumulator, place: Value, value: Value) -> Value:
+    """Add a register's value to the final value in memory; return whether a sum wrapped."""
     if accumulator.kind == "sum":
         wide = f.resize(value, "i128")
         before = f.load("i128", place)
-        f.store(f.op("add", before, wide), place)
-        return
+        after = f.op("add", before, wide)
+        f.store(after, place)
+        return wrapped(f, before, wide, after) if may_wrap(accumulator) else FALSE
     before = f.load(register_type(accumulator), place)
-    match accumulator.kind:
-        case "float_sum":
-            after = f.op("fadd", before, value)
-        case "min" | "max":
-            after = f.call("i64", f"llvm.s{accumulator.kind}.i64", before, value)
-        case _:
-            after = f.op("add", before, value)
-    f.store(after, place)
+    f.store(added(f, accumulator, before, value), place)
+    return FALSE

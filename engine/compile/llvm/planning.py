@@ -5,13 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveal.engine.compile.llvm.accumulators import plan_folds
+from foveal.engine.compile.llvm.appending import AppendCode
 from foveal.engine.compile.llvm.builders import BuilderCode
 from foveal.engine.compile.llvm.cells import Unsupported
+from foveal.engine.compile.llvm.dense import DenseCode
 from foveal.engine.compile.llvm.folds import FoldsCode
+from foveal.engine.compile.llvm.hashing import HashCode
 from foveal.engine.compile.llvm.layout import Layout, lay_out
+from foveal.engine.compile.llvm.tables import TableCode
+from foveal.engine.compile.llvm.topk import TopKCode
 from foveal.planner.ir.inference import Inference, of_loop
 from foveal.planner.ir.nodes import Expr
-from foveal.planner.ir.program import Loop, Program, Struct
+from foveal.planner.ir.program import (
+    Append,
+    Bitmap,
+    Group,
+    Loop,
+    Program,
+    Scatter,
+    Struct,
+    TopK,
+)
 from foveal.planner.ir.types import Float
 
 
@@ -62,5 +76,28 @@ def _builder(loop: Loop, number: int, facts: Known) -> BuilderCode:
     match loop.builder:
         case Struct(fields=fields):
             return FoldsCode(plan_folds(fields, facts))
-        case _:
-            raise Unsupported(f"a loop that builds a {type(loop.builder).__name__}")
+        case Group(strategy="hash"):
+            return HashCode(loop.builder, number, facts)
+        case Group(strategy="dense"):
+            return DenseCode(loop.builder, number, facts)
+        case Group():
+            return _group(loop.builder, number, facts)
+        case Append():
+            return AppendCode(loop.builder, facts, filtered=loop.where is not None)
+        case Bitmap() | Scatter():
+            return TableCode(loop.builder)
+        case TopK():
+            return TopKCode(loop.builder, facts)
+
+
+DENSE_SLOTS = 1 << 12
+"""Combinations of keys up to which a table per thread beats hashing, when nobody has chosen."""
+
+
+def _group(group: Group, number: int, facts: Known) -> BuilderCode:
+    """Choose how to group: by place where there are few combinations of bounded keys."""
+    try:
+        dense = DenseCode(group, number, facts)
+    except Unsupported:
+        return HashCode(group, number, facts)
+    return dense if dense.slots <= DENSE_SLOTS else HashCode(group, number, facts)
