@@ -40,6 +40,16 @@ if TYPE_CHECKING:
     )
     from foveal.reports import Notice, Progress, QueryReport
     from foveal.types import BINARY, DATETIME, NUMBER, ROWID, STRING
+    from foveal.udfs.functions.annotated import annotated
+    from foveal.udfs.functions.split_types import (
+        Aligned,
+        Broadcast,
+        Concat,
+        Reduce,
+        Rows,
+        Written,
+    )
+    from foveal.udfs.functions.splitting import annotate, splittable
     from foveal.udfs.functions.udf import udf
 
     __version__: str
@@ -50,7 +60,10 @@ __all__ = [
     "NUMBER",
     "ROWID",
     "STRING",
+    "Aligned",
     "Binary",
+    "Broadcast",
+    "Concat",
     "Connection",
     "Cursor",
     "DataError",
@@ -68,16 +81,22 @@ __all__ = [
     "Progress",
     "QueryCanceled",
     "QueryReport",
+    "Reduce",
+    "Rows",
     "Time",
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
     "Warning",
+    "Written",
     "__version__",
+    "annotate",
+    "annotated",
     "apilevel",
     "connect",
     "last_query",
     "paramstyle",
+    "splittable",
     "threadsafety",
     "udf",
 ]
@@ -97,6 +116,16 @@ _HOME = {
         "Warning",
     },
     "foveal.reports": {"Notice", "Progress", "QueryReport"},
+    "foveal.udfs.functions.annotated": {"annotated"},
+    "foveal.udfs.functions.split_types": {
+        "Aligned",
+        "Broadcast",
+        "Concat",
+        "Reduce",
+        "Rows",
+        "Written",
+    },
+    "foveal.udfs.functions.splitting": {"annotate", "splittable"},
     "foveal.udfs.functions.udf": {"udf"},
     "foveal.types": {"BINARY", "DATETIME", "NUMBER", "ROWID", "STRING"},
 }

@@ -316,7 +316,8 @@ class Statements(Expressions):
             rounds = range(int(start.constant), int(stop.constant), int(step.constant))
             if len(rounds) <= _UNROLL:
                 return self._written_out(node, rounds, later)
-        counter = f" {node.target.id}"
+        self._count += 1
+        counter = f"{node.target.id} {self._count}"  # no name that Python could have
         name, upward = node.target.id, step.constant > 0
 
         def test() -> Expr:
@@ -390,7 +391,7 @@ class Statements(Expressions):
         label, made, result = self._count, _Round(Flow()), None
         for _ in range(4):
             variables = {
-                n: Variable(f"{n.strip()}.{label}{'c' if n[0] == ' ' else ''}", TYPES[v.kind])
+                n: Variable(f"{n.replace(' ', '.round')}.{label}", TYPES[v.kind])
                 for n, v in start.items()
             }
             made, condition, checks = self._round(node, test, enter, start, variables, later)

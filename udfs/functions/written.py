@@ -18,12 +18,11 @@ def from_ir(
     Raises:
         ValueError: a type that loops have not, or text that is no expression of the result's type.
     """
-    from foveal.planner.ir.reading import read_function
+    from foveal.planner.ir.program_reading import parse_function
     from foveal.planner.ir.text import quoted
 
     for each, kind in (*parameters, ("the result", returns)):
         if kind.ir is None:
             raise ValueError(f"{each} is {kind.text}, which compiled loops do not have")
     listed = ", ".join(f"{quoted(n)}: {kind.ir}" for n, kind in parameters)
-    made = read_function(f"({listed}) -> {returns.ir} = {text.strip()}", name)
-    return made
+    return parse_function(f"({listed}) -> {returns.ir} = {text.strip()}", name)
