@@ -1,7 +1,9 @@
 """Every operator of the interpreter is DuckDB's, errors included, over values at the edges."""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -11,7 +13,7 @@ from foveal.engine.compile.data import Inputs, KernelError
 from foveal.engine.compile.interpreter_expressions import Frame, World, evaluate
 from foveal.engine.compile.interpreter_values import Value, empty_values
 from foveal.planner.ir import typing
-from foveal.planner.ir.nodes import PARTS, Column
+from foveal.planner.ir.nodes import PARTS, Column, Expr
 from foveal.planner.ir.types import (
     BOOL,
     DATE,
@@ -25,8 +27,11 @@ from foveal.planner.ir.types import (
     Float,
     Int,
     Timestamp,
+    Type,
     limits,
 )
+
+Row = tuple[Any, ...]
 
 # fmt: off
 INTEGERS = [Int(8), Int(16), Int(32), Int(64), Int(128),
@@ -49,7 +54,7 @@ FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.1, 0.005, 2.675, 12
 # fmt: on
 
 
-def name(type_):
+def name(type_: Type) -> str:
     """Return the SQL name of a type."""
     match type_:
         case Int(bits=b, signed=s):
@@ -63,7 +68,7 @@ def name(type_):
             return str(type_).upper()
 
 
-def edges(type_):
+def edges(type_: Type) -> list[Any]:
     """Return stored values at the edges of a type, and NULL."""
     if isinstance(type_, Bool):
         return [True, False, None]
@@ -93,7 +98,7 @@ def edges(type_):
     return [*sorted({v for v in some if low <= v <= high}), None]
 
 
-def written(value, type_):
+def written(value: Any, type_: Type) -> str:
     """Return a stored value as a SQL literal of the type."""
     if value is None:
         return f"NULL::{name(type_)}"
@@ -110,7 +115,7 @@ def written(value, type_):
             return f"'{value}'::{name(type_)}"
 
 
-def stored(expression, type_):
+def stored(expression: str, type_: Type) -> str:
     """Return SQL that gives the stored value of an expression."""
     match type_:
         case Decimal(scale=s):
@@ -124,14 +129,16 @@ def stored(expression, type_):
 
 
 @pytest.fixture(scope="module")
-def connection():
+def connection() -> Iterator[Any]:
     """Return a connection of DuckDB."""
     made = duckdb.connect()
     yield made
     made.close()
 
 
-def theirs(connection, expression, operands, to):
+def theirs(
+    connection: Any, expression: str, operands: Sequence[Type], to: Type
+) -> tuple[list[Row], list[Any]]:
     """Return DuckDB's values; "raises" where it does, told from NULL by `IS NULL` untried."""
     rows = list(product(*(edges(t) for t in operands)))
     values = ", ".join(
@@ -145,7 +152,7 @@ def theirs(connection, expression, operands, to):
     found = connection.execute(
         f"SELECT {stored(f'TRY({expression})', to)} FROM t ORDER BY i"
     ).fetchall()
-    out = []
+    out: list[Any] = []
     for value, scale in found:
         if isinstance(value, str):
             whole, _, part = value.partition(".")
@@ -154,7 +161,7 @@ def theirs(connection, expression, operands, to):
     return rows, out
 
 
-def as_value(values, type_):
+def as_value(values: Sequence[Any], type_: Type) -> Value:
     """Return stored values as the interpreter holds them."""
     out = empty_values(len(values), type_)
     for i, v in enumerate(values):
@@ -162,10 +169,10 @@ def as_value(values, type_):
     return Value(out, np.array([v is not None for v in values], bool))
 
 
-def ours(expr, rows, operands):
+def ours(expr: Expr, rows: Sequence[Row], operands: Sequence[Type]) -> list[Any]:
     """Return the interpreter's values, "raises" where it does: together, else row by row."""
 
-    def run(some):
+    def run(some: Sequence[Row]) -> list[Any]:
         columns = {
             n: as_value([row[j] for row in some], t)
             for j, (n, t) in enumerate(zip("xy", operands, strict=False))
@@ -180,7 +187,7 @@ def ours(expr, rows, operands):
     try:
         return run(rows)
     except KernelError:
-        out = []
+        out: list[Any] = []
         for row in rows:
             try:
                 out += run([row])
@@ -190,7 +197,7 @@ def ours(expr, rows, operands):
         return out
 
 
-def same(mine, other, *, exact, strict_null):
+def same(mine: Any, other: Any, *, exact: bool, strict_null: bool) -> bool:
     """Compare one result with DuckDB's, whose NULL may stand for an error."""
     if mine == "raises":
         # DuckDB lets a sum reach the day before its first date: ours leaves that to it.
@@ -206,11 +213,19 @@ def same(mine, other, *, exact, strict_null):
     return mine == other and isinstance(mine, bool) == isinstance(other, bool)
 
 
-def compare(connection, expr, sql, operands, *, exact=True, skip=lambda row: False):
+def compare(
+    connection: Any,
+    expr: Expr,
+    sql: str,
+    operands: Sequence[Type],
+    *,
+    exact: bool = True,
+    skip: Callable[[Row], bool] = lambda row: False,
+) -> None:
     """Compare an expression over all rows of edges with DuckDB."""
     rows, expected = theirs(connection, sql, operands, expr.type)
     mine = ours(expr, rows, operands)
-    bad = []
+    bad: list[Any] = []
     for row, m, other in zip(rows, mine, expected, strict=True):
         if skip(row):
             continue
@@ -220,7 +235,7 @@ def compare(connection, expr, sql, operands, *, exact=True, skip=lambda row: Fal
     assert not bad, (sql, [name(t) for t in operands], len(bad), bad[:5])
 
 
-def pairs():
+def pairs() -> Iterator[tuple[str, Type, Type, Expr]]:
     """Return operators with the types that they take."""
     kinds = [*INTEGERS, *DECIMALS, F32, F64, BOOL, DATE, TIMESTAMP]
     for op in (*SIGNS, *CALLS):
@@ -240,7 +255,7 @@ def pairs():
 
 
 @pytest.mark.parametrize("op", [*SIGNS, *CALLS])
-def test_binary_operators(op, connection):
+def test_binary_operators(op: str, connection: Any) -> None:
     """Arithmetic, comparisons, logic, bits."""
     for o, a, b, expr in list(pairs()):
         if o != op or (Timestamp in (type(a), type(b)) and op in ("add", "sub")):
@@ -251,14 +266,14 @@ def test_binary_operators(op, connection):
 
 
 @pytest.mark.parametrize("type_", [*INTEGERS, *DECIMALS, F32, F64], ids=name)
-def test_signs(type_, connection):
+def test_signs(type_: Type, connection: Any) -> None:
     """Minus, abs, sign; the least integer has no opposite."""
     for op, sql in (("neg", "-x"), ("abs", "abs(x)"), ("sign", "sign(x)")):
         compare(connection, typing.unary(op, Column("x", type_)), sql, (type_,))
 
 
 @pytest.mark.parametrize("op", MATHS)
-def test_functions_of_floats(op, connection):
+def test_functions_of_floats(op: str, connection: Any) -> None:
     """IEEE results in place of errors."""
     for type_ in (F64, F32) if op in ("floor", "ceil", "trunc", "round") else (F64,):
         sql = f"{MATHS[op]}(x)"
@@ -274,14 +289,14 @@ def test_functions_of_floats(op, connection):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_parts(part, connection):
+def test_parts(part: str, connection: Any) -> None:
     """Calendars far back and far ahead, times before 1970."""
     for type_ in (DATE, TIMESTAMP):
         compare(connection, typing.unary(part, Column("x", type_)), f"{part}(x)", (type_,))
 
 
 @pytest.mark.parametrize("from_", [*INTEGERS, *DECIMALS, F32, F64, BOOL, DATE, TIMESTAMP], ids=name)
-def test_casts(from_, connection):
+def test_casts(from_: Type, connection: Any) -> None:
     """Rounding, and what does not fit."""
     for to in [*INTEGERS, *DECIMALS, F32, F64, BOOL, DATE, TIMESTAMP]:
         if not typing.casts(from_, to) or from_ == to:
@@ -290,7 +305,7 @@ def test_casts(from_, connection):
         compare(connection, expr, f"x::{name(to)}", (from_,), exact=to != F64)
 
 
-def test_null_and_not(connection):
+def test_null_and_not(connection: Any) -> None:
     """IS NULL, NOT, CASE, COALESCE."""
     x, y = Column("x", BOOL), Column("y", BOOL)
     compare(connection, typing.unary("not", x), "NOT x", (BOOL,))
@@ -300,7 +315,7 @@ def test_null_and_not(connection):
     compare(connection, typing.coalesce(x, y), "coalesce(x, y)", (BOOL, BOOL))
 
 
-def test_infinite_dates_are_left_to_duckdb():
+def test_infinite_dates_are_left_to_duckdb() -> None:
     """Arithmetic and parts do not guess; comparisons need not."""
     infinite, x = 2**31 - 1, Column("x", DATE)
     for expr in (

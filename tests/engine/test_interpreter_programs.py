@@ -2,7 +2,9 @@
 
 import math
 import random
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal as D
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,7 +17,7 @@ from foveal.engine.compile.interpreter import interpret
 from foveal.engine.compile.interpreter_expressions import Frame, World, evaluate
 from foveal.engine.compile.interpreter_values import Value, decode
 from foveal.planner.ir import inference, program, typing
-from foveal.planner.ir.nodes import PARTS, Column, Lookup, Variable, children
+from foveal.planner.ir.nodes import PARTS, Column, Expr, Lookup, Variable, children
 from foveal.planner.ir.text import parse_program, program_text
 from foveal.planner.ir.types import (
     BOOL,
@@ -27,16 +29,17 @@ from foveal.planner.ir.types import (
     TIMESTAMP,
     Code,
     Decimal,
+    Type,
     physical,
 )
 from foveal.planner.ir.verify import verify
 
 
-def table(rows, seed):
+def table(rows: int, seed: int) -> Any:
     """Return a table of every kind of column, a third of the values NULL."""
     rng = random.Random(seed)
 
-    def pick(values):
+    def pick(values: list[Any]) -> list[Any]:
         return [None if rng.random() < 0.3 else rng.choice(values) for _ in range(rows)]
 
     return pa.table(
@@ -55,11 +58,11 @@ def table(rows, seed):
     )
 
 
-TYPES = {"a": I8, "b": I32, "c": I64, "d": Decimal(4, 2), "f": F64, "k": Code("k"), "t": DATE,
-         "p": BOOL}  # fmt: skip
+TYPES: dict[str, Type] = {"a": I8, "b": I32, "c": I64, "d": Decimal(4, 2), "f": F64, "k": Code("k"),
+                          "t": DATE, "p": BOOL}  # fmt: skip
 
 
-def inputs_of(rows):
+def inputs_of(rows: Any) -> tuple[Inputs, program.Source]:
     """Return a table as inputs, and its source with the bounds that hold."""
     columns = {
         n: column_data(rows[n], None if n != "k" else Code("k"), dictionary="k")
@@ -72,13 +75,13 @@ def inputs_of(rows):
     return Inputs({"s": SourceData(rows.num_rows, columns)}), program.Source("s", declared)
 
 
-def run(whole, inputs):
+def run(whole: program.Program, inputs: Inputs) -> Any:
     """Verify and interpret a program."""
     verify(whole)
     return interpret(whole, inputs, lambda: None)
 
 
-def expression(rng, type_, depth):
+def expression(rng: random.Random, type_: Type, depth: int) -> Expr:
     """Return a random expression of a type."""
     columns = [Column(n, t) for n, t in TYPES.items() if t == type_]
     if depth == 0 or rng.random() < 0.15:
@@ -90,10 +93,10 @@ def expression(rng, type_, depth):
             return typing.literal(rng.choice([True, False, None]), BOOL)
         return typing.literal(rng.choice([0, 1, 3, None]), type_)
 
-    def sub(t):
+    def sub(t: Type) -> Expr:
         return expression(rng, t, depth - 1)
 
-    makes = [
+    makes: list[Callable[[], Expr]] = [
         lambda: typing.select(sub(BOOL), sub(type_), sub(type_)),
         lambda: typing.coalesce(sub(type_), sub(type_)),
         lambda: typing.binary(rng.choice(["least", "greatest"]), sub(type_), sub(type_)),
@@ -122,7 +125,7 @@ def expression(rng, type_, depth):
     elif type_ == BOOL:
         kinds = [I8, I32, I64, F64, DATE, Decimal(4, 2), Code("k")]
 
-        def compared():
+        def compared() -> Expr:
             kind = rng.choice(kinds)
             return typing.binary(rng.choice(["eq", "ne", "lt", "ge"]), sub(kind), sub(kind))
 
@@ -150,7 +153,7 @@ def expression(rng, type_, depth):
     return rng.choice(makes)()
 
 
-def loop_in_row(rng, depth):
+def loop_in_row(rng: random.Random, depth: int) -> Expr:
     """Return an iterate that ends."""
     i, n = Variable("i", I64), Variable("n", I64)
     one = typing.literal(1, I64)
@@ -162,7 +165,7 @@ def loop_in_row(rng, depth):
     )
 
 
-def check_facts(node, frame, inferred, seen):
+def check_facts(node: Expr, frame: Frame, inferred: inference.Inference, seen: set[Expr]) -> None:
     """Compare facts with values, for every part that is computed over all rows."""
     if node in seen or isinstance(node, Variable):
         return
@@ -178,6 +181,7 @@ def check_facts(node, frame, inferred, seen):
             assert value.valid.all(), node
         if facts.low is not None and len(kept):
             assert facts.low <= int(kept.min()), node
+            assert facts.high is not None
             assert int(kept.max()) <= facts.high, node
         if facts.constant is not None and facts.constant.value is not None:
             assert all(repr(v) == repr(facts.constant.value) for v in value.values.tolist()), node
@@ -189,12 +193,12 @@ def check_facts(node, frame, inferred, seen):
                 check_facts(child, frame, inferred, seen)
 
 
-def _uses_variables(node):
+def _uses_variables(node: Expr) -> bool:
     return isinstance(node, Variable) or any(_uses_variables(c) for c in children(node))
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_generated_programs(seed):
+def test_generated_programs(seed: int) -> None:
     """Well formed, read back the same, and within what is known of them."""
     rng = random.Random(seed)
     inputs, source = inputs_of(table(rng.choice([1, 7, 40]), seed))
@@ -215,12 +219,13 @@ def test_generated_programs(seed):
             bits = np.unpackbits(stored.validity, count=data.rows, bitorder="little").astype(bool)
         columns[c.name] = decode(stored.values, bits, c.type)
     frame = Frame(World(inputs, {}, lambda: None), data.rows, columns)
-    inferred, seen = inference.of_loop(whole, loop), set()
+    inferred = inference.of_loop(whole, loop)
+    seen: set[Expr] = set()
     for node in nodes:
         check_facts(node, frame, inferred, seen)
 
 
-def rows_of(found):
+def rows_of(found: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return rows in an order of their own, NaN and zeros told apart from nothing else."""
     return sorted(
         (tuple("nan" if v != v else 0.0 if v == 0 else v for v in row) for row in found), key=repr
@@ -228,11 +233,12 @@ def rows_of(found):
 
 
 @pytest.mark.parametrize("key", ["a", "b", "f", "k", "t", "p", "d"])
-def test_groups_are_duckdbs(key):
+def test_groups_are_duckdbs(key: str) -> None:
     """Keys with NULL, NaN and two zeros; every fold of every type."""
     rows = table(200, 7)
     inputs, source = inputs_of(rows)
-    folds, sql = [], []
+    folds: list[tuple[str, program.Fold]] = []
+    sql: list[str] = []
     for n, t in TYPES.items():
         for op in ("sum", "min", "max", "count", "avg"):
             try:
@@ -258,13 +264,14 @@ def test_groups_are_duckdbs(key):
             assert x == y or math.isclose(x, y, rel_tol=1e-12), (a, b)
 
 
-def test_order_limit_is_duckdbs():
+def test_order_limit_is_duckdbs() -> None:
     """NULLs last or first, NaN on top, ties by row."""
     rows = table(60, 3).append_column("i", pa.array(range(60), pa.int64()))
     con = duckdb.connect()
     con.register("s", rows)
     inputs, source = inputs_of(rows.drop(["i"]))
-    inputs.sources["s"].columns["i"] = column_data(rows["i"])
+    columns = {**inputs.sources["s"].columns, "i": column_data(rows["i"])}
+    inputs = Inputs({"s": SourceData(60, columns)})
     source = program.Source("s", (*source.columns, program.Column("i", I64, I64, False)))
     for key, down, first in [
         ("f", True, False),
@@ -281,16 +288,16 @@ def test_order_limit_is_duckdbs():
     con.close()
 
 
-def one_column(values, type_=None):
+def one_column(values: list[Any], type_: Any = None) -> tuple[Inputs, program.Source]:
     """Return inputs of one column x and its source."""
     data = column_data(pa.array(values, type_ or pa.int64()))
     return (
         Inputs({"s": SourceData(len(values), {"x": data})}),
-        program.Source("s", (program.Column("x", data.type, data.type),)),
+        program.Source("s", (program.Column("x", data.type, physical(data.type)),)),
     )
 
 
-def test_tables_feed_later_loops():
+def test_tables_feed_later_loops() -> None:
     """A semi-join by bitmap, a join by scatter; a key twice raises."""
     inputs, source = one_column([1, 3, None, 9])
     x = Column("x", I64)
@@ -312,7 +319,7 @@ def test_tables_feed_later_loops():
         run(whole, twice)
 
 
-def test_errors_only_for_rows_that_reach_them():
+def test_errors_only_for_rows_that_reach_them() -> None:
     """WHERE, CASE, COALESCE, AND keep rows from what would raise; a check says which message."""
     inputs, source = one_column([0, 1, 2, None])
     x, zero = Column("x", I64), typing.literal(0, I64)
@@ -337,7 +344,7 @@ def test_errors_only_for_rows_that_reach_them():
     assert error.value.message == 1
 
 
-def test_sums_are_exact():
+def test_sums_are_exact() -> None:
     """Past 64 bits; past HUGEINT's decimal digits it raises."""
     inputs, source = one_column([2**63 - 1] * 5)
     total = program.Loop("r", "s", program.Struct((("s", typing.fold("sum", Column("x", I64))),)))
@@ -350,14 +357,15 @@ def test_sums_are_exact():
 class Doubler:
     """A model of one feature."""
 
-    kind, arrays = "doubler", ()
+    kind = "doubler"
+    arrays: Sequence[Any] = ()
 
-    def predict(self, features, valid):
+    def predict(self, features: Sequence[Any], valid: Sequence[Any]) -> list[Any]:
         """Return twice the feature, and a masked one."""
         return [features[0] * 2, np.ma.masked_array(features[0], features[0] > 2)]
 
 
-def test_models_are_asked_once_per_output():
+def test_models_are_asked_once_per_output() -> None:
     """A mask in a model's output is NULL."""
     inputs, source = one_column([1.0, 2.5, None], pa.float64())
     model = program.Model("m", "doubler", (F64,), (F64, F64))

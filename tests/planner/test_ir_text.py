@@ -5,7 +5,7 @@ import pytest
 from foveal.errors import InternalError, ProgrammingError
 from foveal.planner.ir import program, typing
 from foveal.planner.ir.function import IrFunction
-from foveal.planner.ir.nodes import Column, Iterate, Literal, Lookup, Parameter, Variable
+from foveal.planner.ir.nodes import Column, Expr, Iterate, Literal, Lookup, Parameter, Variable
 from foveal.planner.ir.text import function_text, parse_function, parse_program, program_text
 from foveal.planner.ir.types import BOOL, DATE, F32, F64, I16, I32, I64, Code, Decimal
 from foveal.planner.ir.verify import verify
@@ -54,7 +54,7 @@ Q6 = '''pipeline q6 {
 '''
 
 
-def test_programs_are_canonical():
+def test_programs_are_canonical() -> None:
     """What is read is written the same."""
     whole = parse_program(Q6)
     verify(whole)
@@ -66,7 +66,7 @@ def test_programs_are_canonical():
     assert whole.tables[1].size is None
 
 
-def test_functions():
+def test_functions() -> None:
     """Plain names are parameters; bare numbers take the other side's type; lets may be nested."""
     text = (
         "(x: f64, n: i32) -> f64 = -- a comment\n let @s = x * 2; "
@@ -79,7 +79,7 @@ def test_functions():
     assert parse_function(function_text(function), "f") == function
 
 
-def test_shared_parts_are_written_once():
+def test_shared_parts_are_written_once() -> None:
     """A tree of 2^60 leaves is 60 lines."""
     x = typing.literal(1.5, F64)
     node = typing.binary("add", Parameter("x", F64), x)
@@ -92,7 +92,7 @@ def test_shared_parts_are_written_once():
     assert function_text(parse_function(text)) == text
 
 
-def test_loops_within_loops_keep_their_variables():
+def test_loops_within_loops_keep_their_variables() -> None:
     """The same name means another variable inside; what is shared stays in its scope."""
     v = Variable("v", I64)
     one = typing.literal(1, I64)
@@ -124,7 +124,7 @@ def test_loops_within_loops_keep_their_variables():
         ("(x: i32) -> i32 = lookup(t, x)", "42601", "no table t"),
     ],
 )
-def test_errors_have_places(text, sqlstate, message):
+def test_errors_have_places(text: str, sqlstate: str, message: str) -> None:
     """An SQLSTATE, a line and a column, a span."""
     with pytest.raises(ProgrammingError) as error:
         parse_function(text)
@@ -139,14 +139,19 @@ THOUSAND = program.Column("x", Decimal(3, 1), I16, True, 0, 1000)
 BITMAP = program.Loop("b", "t", program.Bitmap(X, 1, 5))
 
 
-def made(*loops, results=("r",), source=SOURCE, **rest):
+def made(
+    *loops: program.Loop,
+    results: tuple[str, ...] = ("r",),
+    source: program.Source = SOURCE,
+    messages: tuple[str, ...] = (),
+) -> program.Program:
     """Return a program of loops."""
-    return program.Program("p", (source,), loops, results, **rest)
+    return program.Program("p", (source,), loops, results, messages=messages)
 
 
-def append(*fields, **rest):
+def append(*fields: tuple[str, Expr], where: Expr | None = None, how: str = "") -> program.Loop:
     """Return a loop that appends."""
-    return program.Loop("r", "t", program.Append(tuple(fields)), **rest)
+    return program.Loop("r", "t", program.Append(fields), where, how)
 
 
 @pytest.mark.parametrize(
@@ -187,14 +192,14 @@ def append(*fields, **rest):
         ),
     ],
 )
-def test_what_is_not_well_formed_is_named(whole, message):
+def test_what_is_not_well_formed_is_named(whole: program.Program, message: str) -> None:
     """Each rule, with the place."""
     with pytest.raises(InternalError) as error:
         verify(whole)
     assert message in str(error.value)
 
 
-def test_wide_types_are_written():
+def test_wide_types_are_written() -> None:
     """Names of dictionaries are quoted where they must be."""
     function = parse_function('(x: code("a b")) -> bool = x == 3:code("a b")')
     assert function.parameters[0][1] == Code("a b")

@@ -1,5 +1,7 @@
 """Every operator has the type that DuckDB gives it, and takes what DuckDB takes."""
 
+from collections.abc import Callable, Iterator
+
 import duckdb
 import pytest
 
@@ -19,10 +21,13 @@ from foveal.planner.ir.types import (
     Float,
     Int,
     Timestamp,
+    Type,
 )
 
+Ask = Callable[..., str | None]
+
 # fmt: off
-SQL = {
+SQL: dict[Type, str] = {
     Int(8): "TINYINT", Int(16): "SMALLINT", Int(32): "INTEGER", Int(64): "BIGINT",
     Int(128): "HUGEINT", Int(8, False): "UTINYINT", Int(16, False): "USMALLINT",
     Int(32, False): "UINTEGER", Int(64, False): "UBIGINT", F32: "FLOAT", F64: "DOUBLE",
@@ -36,17 +41,18 @@ OPS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "idiv": "//", "mod": "%",
 
 
 @pytest.fixture(scope="module")
-def typeof():
+def typeof() -> Iterator[Ask]:
     """Return a function: the type of a SQL expression over x and y of two types; None: refused."""
     connection = duckdb.connect()
 
-    def ask(expression, a, b="INTEGER"):
+    def ask(expression: str, a: str, b: str = "INTEGER") -> str | None:
         try:
             row = connection.execute(
                 f"SELECT typeof({expression}) FROM (SELECT NULL::{a} x, NULL::{b} y)"
             ).fetchone()
         except (duckdb.BinderException, duckdb.OutOfRangeException):
             return None
+        assert row is not None
         return row[0]
 
     yield ask
@@ -54,7 +60,7 @@ def typeof():
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_arithmetic(op, typeof):
+def test_arithmetic(op: str, typeof: Ask) -> None:
     """Over all pairs of types: the same result or no operator; ours may lack some of theirs."""
     for a, a_sql in SQL.items():
         for b, b_sql in SQL.items():
@@ -73,7 +79,7 @@ def test_arithmetic(op, typeof):
             assert ours == theirs, (op, a_sql, b_sql)
 
 
-def test_common_types(typeof):
+def test_common_types(typeof: Ask) -> None:
     """COALESCE, CASE and GREATEST cast to one type."""
     for a, a_sql in SQL.items():
         for b, b_sql in SQL.items():
@@ -85,7 +91,7 @@ def test_common_types(typeof):
             assert ours == typeof("coalesce(x, y)", a_sql, b_sql), (a_sql, b_sql)
 
 
-def test_unary_and_folds(typeof):
+def test_unary_and_folds(typeof: Ask) -> None:
     """Signs, parts of dates and aggregates."""
     parts = ("year", "hour", "dayofweek", "second", "quarter")
     calls = {"neg": "-x", **{op: f"{op}(x)" for op in ("abs", "sign", *parts)}}
@@ -111,7 +117,7 @@ def test_unary_and_folds(typeof):
             assert SQL[typing.unary_type(op, a)] == typeof(f"{op}(x)", SQL[a])
 
 
-def test_constructors_are_strict():
+def test_constructors_are_strict() -> None:
     """Operands of the wrong type are refused where they are put together."""
     x, y = Column("x", I32), Column("y", I64)
     code = Column("c", Code("d"))
