@@ -204,6 +204,8 @@ class Aggregation:
         operand = self.translator.value(node.parts[0])
         if condition is None:
             return operand
+        if self.sourced.can_raise(operand):  # DuckDB computes it for the other rows too
+            raise NotCompilable("an operand that may raise beside a FILTER", node.span)
         return typing.select(condition, operand, Literal(None, operand.type))
 
     # --- the candidate -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 import re
 from calendar import monthrange
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ DAY = 86_400_000_000
 _EPOCH = datetime.date(1970, 1, 1)
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?)?")
+_FLOATS = {"nan": math.nan, "inf": math.inf, "infinity": math.inf, "-inf": -math.inf,
+           "-infinity": -math.inf}  # fmt: skip
 _UNITS = {"hour": 3_600_000_000, "minute": 60_000_000, "second": 1_000_000}
 
 
@@ -129,6 +132,8 @@ def settled(value: Loose, other: Type | None, node: Syntax) -> Expr:
             return Literal(date(text, node), DATE)
         case Text(text) if isinstance(other, Timestamp):
             return Literal(timestamp(text, node), TIMESTAMP)
+        case Text(text) if isinstance(other, Float) and text.lower() in _FLOATS:
+            return Literal(_FLOATS[text.lower()], other)
         case _:
             raise NotCompilable("a constant of this type here", node.span)
 

@@ -16,7 +16,8 @@ from foveal.planner.ir import program, typing
 from foveal.planner.ir.nodes import Column, Expr
 from foveal.planner.ir.types import BOOL, I32, I64, Code, Type
 
-_TESTS = frozenset({"=", "<>", "<", "<=", ">", ">=", "like", "ilike", "glob"})
+_TESTS = frozenset({"=", "<>", "<", "<=", ">", ">=", "like", "ilike", "glob", "not like",
+                    "not ilike", "not glob"})  # fmt: skip
 _STRICT: dict[str, Type | None] = {
     "lower": None, "upper": None, "lcase": None, "ucase": None, "substring": None, "substr": None,
     "left": None, "right": None, "trim": None, "ltrim": None, "rtrim": None, "replace": None,

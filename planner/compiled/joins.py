@@ -158,12 +158,17 @@ class Tree:
         for alias in order:
             node = self.nodes[alias]
             see = seen_from(alias)
-            tests = [exists[b](see(_of(self.nodes[b].foreign))) for b in node.below]
-            where = typing.both(*wheres[alias], *tests) if wheres[alias] or tests else None
+            below = sorted(node.below, key=self._span)  # small arrays stay in the caches
+            tests = [exists[b](see(_of(self.nodes[b].foreign))) for b in below]
+            own = sorted(wheres[alias], key=_looks_up)  # what waits for memory comes last
+            last = [c for c in own if _looks_up(c)]
+            parts = [*own[: len(own) - len(last)], *tests, *last]
+            where = typing.both(*parts) if parts else None
+            mode = "branch" if tests or last else ""
             if alias == self.root:
-                made[alias] = [Loop(into, alias, builder, where)]
+                made[alias] = [Loop(into, alias, builder, where, mode)]
             else:
-                made[alias] = self._tables(node, where, needs[alias], see)
+                made[alias] = self._tables(node, where, needs[alias], see, mode)
         loops = [loop for alias in reversed(order) for loop in made[alias]]
         return (*more, *loops)
 
@@ -199,6 +204,10 @@ class Tree:
         facts = self.column(_of(node.key).name)
         return facts.low or 0, facts.high or 0
 
+    def _span(self, alias: str) -> int:
+        low, high = self._bounds(self.nodes[alias])
+        return high - low
+
     def _existence(
         self, alias: str, wheres: Mapping[str, list[Expr]], needs: Mapping[str, dict[str, Column]]
     ) -> Callable[[Expr], Expr]:
@@ -220,19 +229,21 @@ class Tree:
         where: Expr | None,
         wanted: Mapping[str, Column],
         see: Callable[[Expr], Expr],
+        how: str,
     ) -> list[Loop]:
         """Return the loops that make a table's arrays by key."""
         low, high = self._bounds(node)
         key = see(_of(node.key))
         loops = [
-            Loop(f"{node.alias}: {c.name}", node.alias, Scatter(key, see(c), low, high), where)
+            Loop(f"{node.alias}: {c.name}", node.alias, Scatter(key, see(c), low, high), where, how)
             for c in wanted.values()
         ]
         nullable = all(
             self.column(c.name).nullable or split(c.name)[0] != node.alias for c in wanted.values()
         )
         if nullable:  # no value tells by itself whether the key is there
-            loops.append(Loop(f"{node.alias}: keys", node.alias, Bitmap(key, low, high), where))
+            bits = Bitmap(key, low, high)
+            loops.append(Loop(f"{node.alias}: keys", node.alias, bits, where, how))
         return loops
 
 
@@ -258,6 +269,13 @@ def _bare(expr: Expr) -> Column | None:
     if isinstance(expr, Cast) and isinstance(expr.type, Int):
         expr = expr.operand
     return expr if isinstance(expr, Column) and isinstance(expr.type, Int) else None
+
+
+def _looks_up(expr: Expr) -> bool:
+    """Say whether an expression looks up an array by key (dictionaries' tables are small)."""
+    if isinstance(expr, Lookup) and ": " in expr.table:
+        return True
+    return any(_looks_up(part) for part in children(expr))
 
 
 def _of(column: Column | None) -> Column:

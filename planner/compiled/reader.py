@@ -22,6 +22,9 @@ _COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=
 _BINARY = {"||": 7, "+": 8, "-": 8, "*": 9, "/": 9, "//": 9, "%": 9, "^": 10, "**": 10}
 _OR, _AND, _NOT, _IS, _COMPARE, _RANGE, _OTHER, _MINUS = 1, 2, 3, 4, 5, 6, 7, 11
 _MATCHES = {"LIKE": "like", "ILIKE": "ilike", "GLOB": "glob"}
+_TESTS = frozenset(
+    {*_COMPARISONS.values(), *_MATCHES.values(), *(f"not {m}" for m in _MATCHES.values()), "not"}
+)
 _QUERY_STARTS = frozenset({"SELECT", "FROM", "WITH", "VALUES", "TABLE", "PIVOT", "DESCRIBE"})
 _TYPED = frozenset({"DATE", "TIMESTAMP"})
 _UNITS = {"YEAR": "year", "MONTH": "month", "DAY": "day", "WEEK": "week", "HOUR": "hour",
@@ -182,9 +185,7 @@ class Reader:
 
     def _loose(self, left: Syntax) -> None:
         """Refuse what has no associativity, so that no one need know how it would bind."""
-        tests = left.kind in ("in", "between", "is") or (
-            left.kind == "op" and left.text in (*_COMPARISONS.values(), *_MATCHES.values(), "not")
-        )
+        tests = left.kind in ("in", "between", "is") or (left.kind == "op" and left.text in _TESTS)
         if tests and not left.bracketed:
             raise self.refused("comparisons in a row")
 
@@ -227,8 +228,8 @@ class Reader:
         right = self.expression(_RANGE)
         if self.word() == "ESCAPE":
             raise self.refused()
-        node = self._made("op", _MATCHES[word], (left, right), start)
-        return self._made("op", "not", (node,), start) if negated else node
+        prefix = f"{negated} " if negated else ""
+        return self._made("op", prefix + _MATCHES[word], (left, right), start)
 
     def _list(self) -> tuple[Syntax, ...]:
         """Return the expressions up to the closing bracket, and step over it."""

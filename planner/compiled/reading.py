@@ -101,7 +101,11 @@ class Reading:
     def ordered(self, span: Span) -> list[Syntax]:
         """Return the expressions of ORDER BY, without their directions. Raises NotCompilable."""
         reader = Reader(self.tokens_in(span), self.keys)
-        found = [reader.expression(0)]
+        if reader.word() == "ALL":  # the items, in order
+            reader.at += 1
+            found = list[Syntax]()
+        else:
+            found = [reader.expression(0)]
         while True:
             if reader.word() in ("ASC", "DESC"):
                 reader.at += 1

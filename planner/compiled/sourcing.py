@@ -290,6 +290,10 @@ class Sourced:
         """Say whether an expression may be NULL."""
         return self._inference.facts(expr).nullable
 
+    def can_raise(self, expr: Expr) -> bool:
+        """Say whether computing an expression may raise, for some row."""
+        return self._inference.facts(expr).can_raise
+
     def averages_by_sum(self, operand: Expr) -> bool:
         """Say whether AVG is the sum as a DOUBLE over the count, to the last bit, as in DuckDB.
 

@@ -126,35 +126,46 @@ class LoopWriter:
         return f
 
     def _row(self, f: Function, row: Row, running: list[Value], index: Value) -> list[Value]:
-        """Write one row: filter and builder, by mask or behind a branch; the error mask is last."""
+        """Write one row: filter and builder, by mask or behind branches; the error mask is last."""
         *registers, errors = running
-        keep = TRUE
-        if self.loop.where is not None:
-            keep = row.true(row.cell(self.loop.where))
-            row.check(self.loop.where, TRUE)
-        branches = keep != TRUE and (
+        where = self.loop.where
+        branches = where is not None and (
             self.builder.branches or self.loop.how == "branch" or self._has_loop(row)
         )
-        if not branches:
+        if where is None or not branches:
+            keep = TRUE
+            if where is not None:
+                keep = row.true(row.cell(where))
+                row.check(where, TRUE)
             after = self.builder.row(row, keep, registers, index)
             return [*after, _joined(f, errors, row.error_mask())]
-        errors = _joined(f, errors, row.error_mask())
-        body, skip = f.label("body"), f.label("skip")
-        before = f.block
-        f.branch_if(keep, body, skip)
-        f.open(body)
+        skip = f.label("skip")
+        exits: list[tuple[str, Value]] = []
+        for stage in _stages(where):
+            keep = row.true(row.cell(stage))
+            row.check(stage, TRUE)
+            errors = _joined(f, errors, row.error_mask())
+            if keep == TRUE:
+                continue
+            body = f.label("body")
+            exits.append((f.block, errors))
+            f.branch_if(keep, body, skip)
+            f.open(body)
         after = self.builder.row(row, TRUE, registers, index)
         after = [*after, _joined(f, errors, row.error_mask())]
         end = f.block
         f.branch(skip)
         f.open(skip)
         out: list[Value] = []
-        for old, new in zip([*registers, errors], after, strict=True):
-            if old == new:
-                out.append(old)
+        for place, new in enumerate(after):
+            olds = [old_errors if place == len(registers) else registers[place]
+                    for _, old_errors in exits]  # fmt: skip
+            if all(old == new for old in olds):
+                out.append(new)
                 continue
-            phi = f.phi(old.type)
-            phi.add(old, before)
+            phi = f.phi(new.type)
+            for (block, _), old in zip(exits, olds, strict=True):
+                phi.add(old, block)
             phi.add(new, end)
             out.append(phi.value)
         return out
@@ -329,6 +340,44 @@ def _phis(f: Function, initial: list[Value], entry: str) -> list[Phi]:
         phi.add(value, entry)
         out.append(phi)
     return out
+
+
+def _stages(where: nodes.Expr) -> list[nodes.Expr]:
+    """Return the parts of a filter, each to be computed only where those before it are true.
+
+    What looks up tables comes by itself, for it may wait for memory. A part that can raise stays
+    with the one before it: where that is NULL, AND computes both sides.
+    """
+    out: list[nodes.Expr] = []
+    for part in _conjuncts(where):
+        if out and not (_looks_up(part) and _is_safe(part)):
+            out[-1] = nodes.Binary("and", out[-1], part, types.BOOL)
+        else:
+            out.append(part)
+    return out
+
+
+def _conjuncts(where: nodes.Expr) -> list[nodes.Expr]:
+    if isinstance(where, nodes.Binary) and where.op == "and":
+        return [*_conjuncts(where.left), *_conjuncts(where.right)]
+    return [where]
+
+
+def _is_safe(x: nodes.Expr) -> bool:
+    """Say whether an expression is of kinds that never raise."""
+    match x:
+        case nodes.Column() | nodes.Literal() | nodes.Parameter():
+            return True
+        case nodes.Lookup() | nodes.Coalesce() | nodes.Unary("not" | "is_null"):
+            return all(_is_safe(part) for part in nodes.children(x))
+        case nodes.Binary(op) if op in (*nodes.COMPARISONS, *nodes.LOGIC):
+            return all(_is_safe(part) for part in nodes.children(x))
+        case _:
+            return False
+
+
+def _looks_up(x: nodes.Expr) -> bool:
+    return isinstance(x, nodes.Lookup) or any(_looks_up(part) for part in nodes.children(x))
 
 
 def _joined(f: Function, errors: Value, mask: Value) -> Value:
