@@ -109,7 +109,8 @@ def zero_of(type_: str) -> Value:
 def constant(literal: nodes.Literal) -> Cell:
     """Return a literal's cell, as narrow as its value allows."""
     if literal.value is None:
-        return Cell(zero_of(llvm_type(literal.type)), FALSE, adapts=True)
+        zero = zero_of(llvm_type(literal.type))
+        return Cell(zero, FALSE, adapts=zero.type not in ("i1", "float", "double"))
     if isinstance(literal.value, bool):
         return Cell(TRUE if literal.value else FALSE)
     if isinstance(literal.value, float):
