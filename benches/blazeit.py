@@ -228,10 +228,12 @@ def bench(s: Scene) -> Iterator[dict[str, Any]]:
     kept: dict[tuple[int, str], str] = {}
     calls_now: list[float] = []
     for seed in range(max(s.times(shape) for shape in asked)):
+        prices = recording.measure(seed)
         for shape in asked:
             if seed >= s.times(shape):
                 continue
-            prices = recording.measure(seed)
+            if not s.steady:
+                prices = recording.measure(seed)
             calls_now.append(float(prices.call[0]))
             for name, way in peers(s, shape, recording, judge, networks):
                 keep(shape.number, name, ask_peer(way, recording, prices, seed))
@@ -256,7 +258,8 @@ def bench(s: Scene) -> Iterator[dict[str, Any]]:
         f"{s.name}: {recording.frames} frames; naive measured once ({told}): {whole:.1f} s, "
         f"{1000 * recording.detect / recording.frames:.1f} ms a call; in this run "
         f"{1000 * statistics.median(calls_now):.1f} ms (from {1000 * min(calls_now):.1f} to "
-        f"{1000 * max(calls_now):.1f})"
+        f"{1000 * max(calls_now):.1f})",
+        file=sys.stderr,
     )
     for shape in asked:
         mine = {way: found for (number, way), found in runs.items() if number == shape.number}

@@ -21,7 +21,8 @@ class Scene:
 
     `repeats`: how often foveal is asked what it answers by drawing or searching (selections half
     as often); `exact_repeats`: how often what it answers exactly, whose calls cannot vary.
-    `only`: the shapes asked, all if empty.
+    `only`: the shapes asked, all if empty. `shared`: ask all in one database as well. `steady`:
+    measure prices once a repetition, not once a shape.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scene:
     exact_repeats: int
     only: tuple[int, ...] = ()
     shared: bool = True
+    steady: bool = False
 
     def times(self, shape: Shape) -> int:
         """Return how often a shape is asked."""
@@ -151,7 +153,7 @@ def scenes(options: argparse.Namespace) -> list[Scene]:
     if options.quick:
         return [
             Scene("bangkok", find("video/bangkok_half_res.mp4"), "yolox_nano", yolox,
-                  "car", 0.5, 20, 16, 5, 10, 640, 5.0, 2000.0, 1, 1, only, shared=False)
+                  "car", 0.5, 20, 16, 5, 10, 640, 5.0, 2000.0, 1, 1, only, shared=False, steady=True)
         ]  # fmt: skip
     found: list[Scene] = []
     if "one-by-one" in options.scenes:
