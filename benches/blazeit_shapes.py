@@ -153,7 +153,8 @@ def scenes(options: argparse.Namespace) -> list[Scene]:
     if options.quick:
         return [
             Scene("bangkok", find("video/bangkok_half_res.mp4"), "yolox_nano", yolox,
-                  "car", 0.5, 20, 16, 5, 10, 640, 5.0, 2000.0, 1, 1, only, shared=False, steady=True)
+                  "car", 0.5, 20, 16, 5, 10, 640, 5.0, 2000.0, 1, 1, only, shared=False,
+                  steady=True)
         ]  # fmt: skip
     found: list[Scene] = []
     if "one-by-one" in options.scenes:
