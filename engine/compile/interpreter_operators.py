@@ -312,20 +312,20 @@ def _narrowed(x: Value, to: Type) -> Value:
 def _as_float(x: Value, from_: Type, to: Type) -> Value:
     """Return integers or decimals as floats.
 
-    A decimal that a float does not hold exactly is its whole part plus its fraction, both rounded
-    (DuckDB's way, which loses less than dividing once).
+    A decimal that a double does not hold exactly is its whole part plus its fraction, both rounded
+    (DuckDB's way, which loses less than dividing once); FLOAT is rounded from DOUBLE.
     """
     dtype = empty_values(0, to).dtype
     if not isinstance(from_, Decimal) or from_.scale == 0:
         return Value(x.values.astype(dtype), x.valid)
     wide = _wide(x)
     power = 10**from_.scale
-    exact = np.abs(wide) <= (1 << (53 if dtype == np.float64 else 24))
     magnitude = np.abs(wide)
+    exact = magnitude <= 1 << 53
     sign = np.where(wide < 0, -1, 1)
-    whole: Array = (magnitude // power * sign).astype(dtype)
-    part: Array = (magnitude % power * sign).astype(dtype) / dtype.type(power)
-    at_once: Array = np.where(exact, wide, 0).astype(dtype) / dtype.type(power)
+    whole: Array = (magnitude // power * sign).astype(np.float64)
+    part: Array = (magnitude % power * sign).astype(np.float64) / float(power)
+    at_once: Array = np.where(exact, wide, 0).astype(np.float64) / float(power)
     return Value(np.where(exact, at_once, whole + part).astype(dtype), x.valid)
 
 

@@ -78,7 +78,7 @@ def decode(stored: Array, valid: Mask | None, type_: Type) -> Value:
         values = stored.astype(np.bool_)
     elif isinstance(type_, Float):
         values = stored.astype(np.float32 if type_.bits == 32 else np.float64)
-    elif stored.dtype == np.uint64:
+    elif stored.dtype == np.uint64 or empty_values(0, type_).dtype == object:
         values = stored.astype(object)
     else:
         values = stored.astype(np.int64)
@@ -103,7 +103,8 @@ def integers(values: Array, valid: Mask, type_: Type) -> Value:
     low, high = finite_limits(type_)
     if len(kept) and (kept.min() < low or kept.max() > high):
         raise KernelError
-    return Value(kept.astype(np.int64) if high < _WORD else kept, valid)
+    # Python's integers where the type is wide: NumPy's would overflow among them.
+    return Value(kept.astype(np.int64 if high < _WORD else object), valid)
 
 
 def finite(value: Value, type_: Type) -> Value:
