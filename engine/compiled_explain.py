@@ -9,6 +9,7 @@ from foveal.engine.context import QueryContext
 from foveal.planner.compiled.cost import estimate
 from foveal.planner.compiled.reading import read_statement
 from foveal.planner.compiled.refusal import NotCompilable
+from foveal.planner.ir.text import program_text
 
 
 def explained(
@@ -39,7 +40,7 @@ def explained(
                 except Unsupported as error:
                     lines.append(f"-- no machine code: {error}")
             else:
-                lines += written(candidate.program).split("\n")
+                lines += program_text(candidate.program).split("\n")
         lines += ["", "-- DuckDB runs", *compiled.mapped.text.split("\n")]
     except NotCompilable as refusal:
         refusals = (refusal,)
@@ -48,8 +49,3 @@ def explained(
         where = "" if place is None else " ".join(sql[place.start : place.end].split())
         lines.append(f"-- not compiled: {refusal.reason}" + (f": {where}" if where else ""))
     return lines
-
-
-def written(program: object) -> str:
-    """Return a program's written form."""
-    return str(program)

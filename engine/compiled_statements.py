@@ -24,6 +24,7 @@ from foveal.engine.compiled_profile import machine
 from foveal.engine.compiled_runner import Programs, Unsupported
 from foveal.engine.context import QueryContext
 from foveal.engine.operators.compiled import run, sources
+from foveal.engine.operators.compiled_rows import as_values
 from foveal.engine.substrate import Parameters, Substrate, bindings
 from foveal.errors import FovealError
 from foveal.planner.compiled.cost import estimate
@@ -186,11 +187,8 @@ class CompiledStatements:
 
         failure = ""
         try:
-            self._register(compiled, names, context)
-            text = compiled.mapped.text
-            self._substrate.execute(
-                text, bindings(text, context.parameters), mapped=compiled.mapped
-            )
+            text = self._over_rows(compiled, names, context)
+            self._substrate.execute(text, bindings(text, context.parameters))
             failure = self._doubt(known, compiled)
             if failure:
                 self._substrate.connection.abort()
@@ -216,16 +214,26 @@ class CompiledStatements:
         context.report.plan = _plan(compiled)
         return finish
 
-    def _register(self, compiled: Compiled, names: list[str], context: QueryContext) -> None:
-        """Run the programs and make their rows tables of DuckDB's."""
+    def _over_rows(self, compiled: Compiled, names: list[str], context: QueryContext) -> str:
+        """Run the programs; return the text that DuckDB runs over their rows.
+
+        Few rows are written into it, others registered as tables; their `names` are added.
+        """
+        text = compiled.mapped.text
         for candidate, tables in zip(compiled.candidates, compiled.tables, strict=True):
             data = sources(candidate, self._store, context.check)
             runner = self.programs.runner(int(context.settings["threads"]))
             started = self.programs.compiled_seconds
             rows: pa.Table = run(candidate, data, tables, runner, context.check)
             context.spend("compile", self.programs.compiled_seconds - started)
-            self._substrate.register(relation_name(candidate), rows)
-            names.append(relation_name(candidate))
+            name = relation_name(candidate)
+            written = as_values(rows, [output.type for output in candidate.outputs])
+            if written is not None:
+                text = text.replace(f"FROM {name})", f"FROM {written})")
+                continue
+            self._substrate.register(name, rows)
+            names.append(name)
+        return text
 
     def _doubt(self, known: _Known, compiled: Compiled) -> str:
         """Return why a pending result is not the statement's after all, or nothing."""

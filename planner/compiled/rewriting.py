@@ -44,7 +44,5 @@ def rewritten(reading: Reading, typed: Sequence[Typed]) -> list[Edit]:
 
 
 def _as(name: str, sql_type: str) -> str:
-    """Return a program's column as DuckDB's type: Arrow knows no HUGEINT and no ENUM."""
-    if sql_type == "HUGEINT" or sql_type.startswith("ENUM("):
-        return f"CAST({quote(name)} AS {sql_type})"
-    return quote(name)
+    """Return a program's column as DuckDB's type, whatever the rows came as."""
+    return f"CAST({quote(name)} AS {sql_type})"
