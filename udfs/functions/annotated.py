@@ -6,6 +6,7 @@ NumPy's and SciPy's ufuncs all split alike; other functions are listed by librar
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -43,7 +44,9 @@ def _made(function: Callable[..., Any]) -> Splittable | None:
         return _ufunc(function)
     library = str(getattr(function, "__module__", "") or "").partition(".")[0]
     name = str(getattr(function, "__qualname__", getattr(function, "__name__", "")))
-    listed = _LISTS.get(library, {}).get(name)
+    if not library and getattr(sys.modules.get("cv2"), name, None) is function:
+        library = "cv2"  # OpenCV's functions do not say where they are from
+    listed = _LISTS.get(library, {}).get(name.replace("NDFrame.", "Series."))
     if listed is None:
         return None
     types = {key: split for key, split in listed.items() if key not in ("out", "names")}

@@ -19,7 +19,8 @@ def _pixels(sources: str, rest: str = "", *, written: str = "dst") -> dict[str, 
 
 
 def _ordered(names: str, entry: dict[str, Any]) -> dict[str, Any]:
-    return {**entry, "names": tuple(names.split())}
+    order = tuple(names.split())
+    return {**{n: s for n, s in entry.items() if n in order}, "out": entry["out"], "names": order}
 
 
 def _two(names: str) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _run(stage: list[Lazy], kept: list[Lazy], threads: int, chunk: int | None) -
             chunks.took(stop - start, time.perf_counter() - begun)
             spans.append(span)
 
-    count = min(threads, -(-rows // max(1, chunks.size)))
+    count = max(1, min(threads, -(-rows // chunks.size)))
     others = [threading.Thread(target=work, name="foveal-split") for _ in range(count - 1)]
     for thread in others:
         thread.start()
@@ -197,6 +197,7 @@ class _Chunks:
     def __init__(self, rows: int, size: int, *, fixed: bool) -> None:
         self.rows, self.size = rows, size
         self._at = 0
+        self._empty = rows == 0  # then there is one chunk, of no rows
         self._lock = threading.Lock()
         enough = not fixed and rows > size * int(sum(_TRIED)) * 4
         self._trials = [max(1, int(size * factor)) for factor in _TRIED] * 2 if enough else []
@@ -205,8 +206,9 @@ class _Chunks:
     def take(self) -> tuple[int, int] | None:
         """Return the next span, None at the end."""
         with self._lock:
-            if self._at >= self.rows:
+            if self._at >= self.rows and not self._empty:
                 return None
+            self._empty = False
             size = self._trials.pop(0) if self._trials else self.size
             start, self._at = self._at, min(self.rows, self._at + size)
             return start, self._at
@@ -214,7 +216,7 @@ class _Chunks:
     def took(self, rows: int, seconds: float) -> None:
         """Take note of a chunk's time: the best rate of a size counts, first calls are slow."""
         with self._lock:
-            rate = seconds / rows
+            rate = seconds / max(1, rows)
             self._seconds[rows] = min(rate, self._seconds.get(rows, rate))
             if not self._trials and len(self._seconds) >= len(_TRIED):
                 self.size = min(self._seconds, key=lambda size: self._seconds[size])

@@ -252,12 +252,13 @@ class Splittable:
         first, index = "", None
         cut: set[str] = set()
         deepest = max((_depth(v) for v in values.values()), default=0)
+        longest = max((_length(v) or 0 for v in values.values() if _depth(v) == deepest), default=0)
         for name, value in values.items():
             split = splits[name]
             count = _length(value)
             if count is None or isinstance(split, Broadcast):
                 continue
-            if isinstance(split, Aligned) and (_depth(value) < deepest or count == 1):
+            if isinstance(split, Aligned) and (_depth(value) < deepest or count == 1 < longest):
                 continue
             if rows is not None and count != rows:
                 raise DataError(
