@@ -84,8 +84,13 @@ def run_loop(
     morsel: int,
     states: Sequence[ThreadState],
     check: CancelCheck,
+    *,
+    endless: bool = False,
 ) -> None:
-    """Run a loop over all rows, a thread per state; the calling thread works too.
+    """Run a loop over all rows, a thread per state.
+
+    The calling thread works too, a few milliseconds at a time between two checks. `endless`: a row
+    may take any time; then it only checks, and what it raises stops the others.
 
     Raises:
         KernelError: a row raised.
@@ -96,11 +101,12 @@ def run_loop(
     where = arguments.words.ctypes.data, control.ctypes.data
     others: list[Future[None]] = []
     try:
-        if len(states) > 1:
-            pool = _pool(max(available_threads(), len(states)) - 1)
-            others = [pool.submit(_work, loop, where, state) for state in states[1:]]
+        helped = states if endless else states[1:]
+        if helped:
+            pool = _pool(max(available_threads(), len(states)))
+            others = [pool.submit(_work, loop, where, state) for state in helped]
         budget = 1
-        while True:
+        while not endless:
             began = time.perf_counter()
             reason = loop(*where, states[0].address, budget)
             check()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ from foveal.engine.compile.arrow import column_data
 from foveal.engine.compile.data import ColumnData, Inputs, KernelError, SourceData
 from foveal.engine.compile.interpreter import interpret
 from foveal.engine.compile.llvm.machine import Level
+from foveal.engine.compile.object_cache import ObjectFiles
 from foveal.engine.compile.runtime import CompiledRunner
 from foveal.planner.ir import nodes, program, typing
 from foveal.planner.ir.types import I8, I32, physical
 
 _array: Any = pa.array
+FILES = ObjectFiles(Path(tempfile.mkdtemp()) / "objects")
 LEVELS: tuple[Level, ...] = ("O0", "O3")
 
 
@@ -59,7 +63,7 @@ def run_all(
     wanted = rows_of(interpret)
     for level in LEVELS:
         for count in threads:
-            got = rows_of(CompiledRunner(count, level))
+            got = rows_of(CompiledRunner(count, level, FILES))
             assert (got is None) == (wanted is None), (level, count, got, wanted)
             for name, rows in (wanted or {}).items():
                 assert got is not None

@@ -16,8 +16,8 @@ from foveal.engine.compile.llvm.text import Value, bits_of, integer, number
 from foveal.planner.ir import nodes, types
 from foveal.planner.ir.types import Bool, Date, Decimal, Float, Timestamp, limits
 
-EXACT_BITS = {"double": 53, "float": 24}
-"""Integers up to two to these are floats exactly."""
+EXACT = 1 << 53
+"""Integers up to this are doubles exactly."""
 
 
 def cast(context: Context, node: nodes.Cast, operand: Cell) -> Value:
@@ -81,29 +81,28 @@ def _to_float(context: Context, node: nodes.Cast, operand: Cell) -> Value:
             raise Unsupported("a float of a 128-bit integer")
         operand = Cell(widened(f, operand, 64), operand.valid)
 
-    def converted(value: Value) -> Value:
-        return f.emit(type_, f"sitofp {value} to {type_}")
+    def converted(value: Value, wanted: str) -> Value:
+        return f.emit(wanted, f"sitofp {value} to {wanted}")
 
     scale = node.operand.type.scale if isinstance(node.operand.type, Decimal) else 0
     if not scale:
-        return converted(operand.value)
+        return converted(operand.value, type_)
     if scale > 22:
         raise Unsupported("a float of a decimal with more than 22 digits of fraction")
-    power = 10**scale
-    at_once = f.op("fdiv", converted(operand.value), number(float(power), type_))
-    exact = 1 << EXACT_BITS[type_]
-    if -exact <= low and high <= exact:
-        return at_once
+    # FLOAT is rounded from DOUBLE, as in DuckDB.
+    power = number(float(10**scale))
+    at_once = f.op("fdiv", converted(operand.value, "double"), power)
+    if low >= -EXACT and high <= EXACT:
+        return f.convert("fptrunc", at_once, type_)
     if scale > 18:
         raise Unsupported("a float of a long decimal with more than 18 digits of fraction")
     x = widened(f, operand, 64)
-    divisor = integer(power)
+    divisor = integer(10**scale)
     whole, part = f.op("sdiv", x, divisor), f.op("srem", x, divisor)
-    fraction = f.op("fdiv", converted(part), number(float(power), type_))
-    two = f.op("fadd", converted(whole), fraction)
-    above = f.op("add", x, integer(exact))
-    inside = f.compare("ule", above, integer(2 * exact))
-    return f.select(inside, at_once, two)
+    fraction = f.op("fdiv", converted(part, "double"), power)
+    two = f.op("fadd", converted(whole, "double"), fraction)
+    inside = f.compare("ule", f.op("add", x, integer(EXACT)), integer(2 * EXACT))
+    return f.convert("fptrunc", f.select(inside, at_once, two), type_)
 
 
 def _from_float(context: Context, value: Value, to: types.Type) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from foveal.engine.compile.llvm.loops import LoopWriter
 from foveal.engine.compile.llvm.machine import Level, Loaded
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
 from foveal.planner.ir.program import Program
+from foveal.planner.ir.text import program_text
 
 CODEGEN_VERSION = 1
 """To be raised with every change of the generated code: objects of others are not loaded."""
@@ -51,9 +53,10 @@ def module_text(plans: list[LoopPlan]) -> str:
     return "\n".join([*declared, *(function.text() for function in functions), _WEIGHTS])
 
 
+@functools.lru_cache(1024)
 def cache_key(program: Program, level: Level) -> str:
     """Return the name of a program's object: what it means, for which machine, by which writer."""
-    parts = (repr(program), *machine.host(), str(CODEGEN_VERSION), level)
+    parts = (program_text(program), *machine.host(), str(CODEGEN_VERSION), level)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

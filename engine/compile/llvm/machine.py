@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -17,8 +16,6 @@ LOOP_FUNCTION = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 )
 """A loop of a kernel: (arguments, control, the thread's state, morsels at most) -> why it ended."""
-
-_finalizing = threading.Lock()
 
 
 @functools.cache
@@ -52,7 +49,9 @@ def _machine(level: Level) -> Any:
 def _optimised(ir: str, level: Level) -> tuple[Any, Any]:
     """Return the module after LLVM's passes, and its target machine."""
     llvm = _llvm()
-    module = llvm.parse_assembly(ir, llvm.create_context())
+    # In the global context: llvmlite calls LLVM under one lock, and a context of our own could be
+    # freed before what lives in it.
+    module = llvm.parse_assembly(ir)
     machine = _machine(level)
     # Passes estimate costs by the layout: it must be the target's.
     module.triple, module.data_layout = host()[1], str(machine.target_data)
@@ -96,12 +95,10 @@ class Loaded:
             RuntimeError: it is no object of this machine.
         """
         llvm = _llvm()
-        # The empty module wants a context of its own: the global one is not for several threads.
-        with _finalizing:
-            empty = llvm.parse_assembly("", llvm.create_context())
-            self._engine = llvm.create_mcjit_compiler(empty, _machine("O0"))
-            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-            self._engine.finalize_object()
+        empty = llvm.parse_assembly("")
+        self._engine = llvm.create_mcjit_compiler(empty, _machine("O0"))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
 
     def address(self, name: str) -> int:
         """Return a function's address.

@@ -11,11 +11,11 @@ from foveal.engine.compile.llvm.cells import Unsupported
 from foveal.engine.compile.llvm.dense import DenseCode
 from foveal.engine.compile.llvm.folds import FoldsCode
 from foveal.engine.compile.llvm.hashing import HashCode
-from foveal.engine.compile.llvm.layout import Layout, lay_out
+from foveal.engine.compile.llvm.layout import Layout, expressions, lay_out
 from foveal.engine.compile.llvm.tables import TableCode
 from foveal.engine.compile.llvm.topk import TopKCode
 from foveal.planner.ir.inference import Inference, of_loop
-from foveal.planner.ir.nodes import Expr
+from foveal.planner.ir.nodes import Expr, Iterate, children
 from foveal.planner.ir.program import (
     Append,
     Bitmap,
@@ -55,6 +55,15 @@ class LoopPlan:
     facts: Known
     layout: Layout
     code: BuilderCode
+
+    @property
+    def endless(self) -> bool:
+        """Whether a row may take any time: it loops by itself."""
+        return any(_iterates(x) for x in expressions(self.loop))
+
+
+def _iterates(x: Expr) -> bool:
+    return isinstance(x, Iterate) or any(_iterates(child) for child in children(x))
 
 
 def plan_program(program: Program) -> list[LoopPlan]:
