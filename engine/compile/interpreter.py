@@ -24,6 +24,7 @@ from foveal.engine.compile.interpreter_builders import (
 )
 from foveal.engine.compile.interpreter_expressions import Frame, World, evaluate
 from foveal.engine.compile.interpreter_values import Value, decode
+from foveal.engine.compile.results import results_of
 from foveal.planner.ir.program import (
     Append,
     Bitmap,
@@ -62,12 +63,16 @@ def interpret(program: Program, inputs: Inputs, check: CancelCheck) -> Mapping[s
         if loop.where is not None:
             passed = evaluate(loop.where, frame)
             frame = frame.part(passed.valid & passed.values)
-        made = _made(loop, frame, dictionaries)
+        made = _made(loop, frame)
         if isinstance(made, Value):
             world.tables[loop.into] = made
-        elif loop.into in program.results:
-            results[loop.into] = made
-    return results
+        else:
+            results[loop.into] = _table(made, dictionaries)
+            if isinstance(loop.builder, Append):
+                columns = {name: value for name, _, value in made}
+                rows = int(frame.rows)
+                frames[loop.into] = Frame(world, rows, columns)
+    return results_of(program, results)
 
 
 def _frame(source: Source, world: World) -> Frame:
@@ -96,23 +101,22 @@ def _dictionaries(program: Program, inputs: Inputs) -> Dictionaries:
     return out
 
 
-def _made(loop: Loop, frame: Frame, dictionaries: Dictionaries) -> pa.Table | Value:
-    """Return what the loop's builder makes: a table of results, or one for later loops."""
+def _made(loop: Loop, frame: Frame) -> list[tuple[str, Type, Value]] | Value:
+    """Return what the loop's builder makes: columns of results, or a table for later loops."""
     match loop.builder:
         case Struct(fields=fields):
-            made = structure(fields, frame)
+            return structure(fields, frame)
         case Group():
-            made = grouped(loop.builder, frame)
+            return grouped(loop.builder, frame)
         case Append(fields=fields):
-            made = [(name, expr.type, evaluate(expr, frame)) for name, expr in fields]
+            return [(name, expr.type, evaluate(expr, frame)) for name, expr in fields]
         case TopK(fields=fields):
             rows = top(loop.builder, frame)
-            made = [(name, expr.type, evaluate(expr, frame).take(rows)) for name, expr in fields]
+            return [(name, expr.type, evaluate(expr, frame).take(rows)) for name, expr in fields]
         case Bitmap():
             return bitmap(loop.builder, frame)
         case Scatter():
             return scatter(loop.builder, frame)
-    return _table(made, dictionaries)
 
 
 def _table(made: list[tuple[str, Type, Value]], dictionaries: Dictionaries) -> pa.Table:

@@ -21,7 +21,7 @@ from foveal.engine.compile.interpreter_values import (
     integers,
 )
 from foveal.planner.ir.program import Bitmap, Fold, Group, Key, Scatter, TopK
-from foveal.planner.ir.types import Code, Decimal, Float, Type
+from foveal.planner.ir.types import I128, Code, Decimal, Float, Type
 
 Dictionaries: TypeAlias = "Mapping[str, pa.Array[Any]]"
 
@@ -54,7 +54,10 @@ def folded(fold: Fold, operand: Value | None, rows: int) -> Value:
             return integers(np.array([total], object), np.ones(1, np.bool_), fold.type)
         case "avg":
             scale = fold.operand.type.scale if isinstance(fold.operand.type, Decimal) else 0
-            return constant(float(_sum(kept)) / len(kept) / 10.0**scale, fold.type, 1)
+            total = _sum(kept)
+            if not isinstance(fold.operand.type, Float):
+                integers(np.array([total], object), np.ones(1, np.bool_), I128)
+            return constant(float(total) / len(kept) / 10.0**scale, fold.type, 1)
         case "first":
             picked = kept[0]
         case _:

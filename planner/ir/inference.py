@@ -196,7 +196,6 @@ def of_loop(whole: program.Program, loop: program.Loop) -> Inference:
         for t in whole.tables
     }
     parameters = {s.name: ranged(s.type, s.low, s.high, nullable=s.nullable) for s in whole.scalars}
-    source = next(s for s in whole.sources if s.name == loop.source)
     for earlier in whole.loops:
         if earlier is loop or earlier == loop:
             break
@@ -209,5 +208,18 @@ def of_loop(whole: program.Program, loop: program.Loop) -> Inference:
                 tables[earlier.into] = TableFacts(entry, max(high - low + 1, 0))
             case _:
                 pass
-    columns = {c.name: ranged(c.type, c.low, c.high, nullable=c.nullable) for c in source.columns}
-    return Inference(columns, parameters, tables)
+    return Inference(_columns(whole, loop.source), parameters, tables)
+
+
+def _columns(whole: program.Program, name: str) -> dict[str, Facts]:
+    """Return what holds of the columns that a loop runs over: a source's, or an earlier loop's."""
+    for source in whole.sources:
+        if source.name == name:
+            return {
+                c.name: ranged(c.type, c.low, c.high, nullable=c.nullable) for c in source.columns
+            }
+    earlier = next(x for x in whole.loops if x.into == name)
+    assert isinstance(earlier.builder, program.Append)
+    inference = of_loop(whole, earlier)
+    found = {field: inference.facts(x) for field, x in earlier.builder.fields}
+    return {field: replace(f, checked=False, can_raise=False) for field, f in found.items()}

@@ -187,6 +187,8 @@ Builder: TypeAlias = Struct | Group | Append | Bitmap | Scatter | TopK
 class Loop:
     """For each row of `source` where `where` is true: merge into the builder.
 
+    `source`: a source, or the `into` of an earlier loop that appends rows (the pass `inline` turns
+    such loops into loops over a source; what is left of them has no machine code).
     `how`: "mask" (evaluate all, keep by selection), "branch", "compact" (rows that pass gather in
     blocks before what is expensive), or "" (not chosen yet). `into`: the result's name.
     """
@@ -199,8 +201,17 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A result that is some columns of what a loop makes: pairs of its own name and the loop's."""
+
+    name: str
+    loop: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """Loops in order. `results`: the names that the caller gets, among the loops' `into`."""
+    """Loops in order. `results`: the names that the caller gets, of loops (`into`) and parts."""
 
     name: str
     sources: tuple[Source, ...]
@@ -210,6 +221,7 @@ class Program:
     tables: tuple[Table, ...] = ()
     models: tuple[Model, ...] = ()
     messages: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 def sum_type(operand: Type) -> Type:

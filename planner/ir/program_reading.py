@@ -67,6 +67,7 @@ class _Reader(ExpressionReader):
         scalars: list[program.Scalar] = []
         tables: list[program.Table] = []
         loops: list[program.Loop] = []
+        shares: list[program.Part] = []
         results: tuple[str, ...] = ()
         for part in parts:
             names = [name_of(x) for x in trees(part, "name")]
@@ -78,7 +79,10 @@ class _Reader(ExpressionReader):
                 columns = tuple(self.column(c) for c in trees(part, "column"))
                 sources.append(program.Source(names[0], columns))
             elif part.data == "loop":
-                loops.append(self.loop(part, sources))
+                loops.append(self.loop(part, sources, loops))
+            elif part.data == "part":
+                pairs = [[name_of(x) for x in trees(p, "name")] for p in trees(part, "pair")]
+                shares.append(program.Part(names[0], names[1], tuple((own, c) for own, c in pairs)))
             elif part.data == "model":
                 features, outputs = (
                     tuple(self.type(t) for t in trees(x)) for x in trees(part, "types")
@@ -105,6 +109,7 @@ class _Reader(ExpressionReader):
             tuple(tables),
             tuple(self.models.values()),
             tuple(self.messages),
+            tuple(shares),
         )
 
     def column(self, node: Node) -> program.Column:
@@ -143,13 +148,20 @@ class _Reader(ExpressionReader):
 
     # --- loops ----------------------------------------------------------------------------------
 
-    def loop(self, node: Node, sources: list[program.Source]) -> program.Loop:
+    def loop(
+        self, node: Node, sources: list[program.Source], earlier: list[program.Loop]
+    ) -> program.Loop:
         """Return a loop; its table, if it makes one, is known from here on."""
         into, over = (name_of(x) for x in trees(node, "name"))
-        source = next((s for s in sources if s.name == over), None)
-        if source is None:
+        columns: dict[str, nodes.Column] | None = None
+        for source in sources:
+            if source.name == over:
+                columns = {c.name: nodes.Column(c.name, c.type) for c in source.columns}
+        for other in earlier:
+            if other.into == over and isinstance(other.builder, program.Append):
+                columns = {n: nodes.Column(n, x.type) for n, x in other.builder.fields}
+        if columns is None:
             self.fail(node, f"no source {over}")
-        columns = {c.name: nodes.Column(c.name, c.type) for c in source.columns}
         self.plain, self.lets = columns.get, {}
         self.read_lets(node)
         how, where = one(node, "how"), one(node, "where")

@@ -276,6 +276,9 @@ def program_text(whole: program.Program) -> str:
     lines += [f"  message {_string(text)}" for text in whole.messages]
     for loop in whole.loops:
         lines += _loop(loop)
+    for part in whole.parts:
+        columns = ", ".join(f"{quoted(own)} = {quoted(c)}" for own, c in part.columns)
+        lines.append(f"  part {quoted(part.name)} of {quoted(part.loop)} ({columns})")
     lines.append(f"  return {', '.join(map(quoted, whole.results))}".rstrip())
     return "\n".join([*lines, "}", ""])
 

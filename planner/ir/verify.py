@@ -63,6 +63,7 @@ class _Verifier:
             t.name: (t.type, None) for t in whole.tables
         }
         self.models = {m.name: m for m in whole.models}
+        self.rows: dict[str, dict[str, Type]] = {}
         self.done: set[tuple[int, Expr]] = set()
         self.scope = 0
 
@@ -92,9 +93,24 @@ class _Verifier:
             self.loop(loop)
             if not isinstance(loop.builder, program.Bitmap | program.Scatter):
                 returned.add(loop.into)
+        returned |= self.parts(returned)
         for result in whole.results:
             if result not in returned:
                 self.fail("return", f"{result} is no result of a loop")
+
+    def parts(self, returned: set[str]) -> set[str]:
+        """Check the parts of what loops make; return their names."""
+        columns = {loop.into: _columns(loop.builder) for loop in self.whole.loops}
+        for part in self.whole.parts:
+            if part.loop not in returned:
+                self.fail(f"part {part.name}", f"{part.loop} is no result of a loop")
+            self.distinct([name for name, _ in part.columns], f"part {part.name}")
+            for _, column in part.columns:
+                if column not in columns[part.loop]:
+                    self.fail(f"part {part.name}", f"{part.loop} has no {column}")
+        names = [part.name for part in self.whole.parts]
+        self.distinct([*names, *columns], "results")
+        return set(names)
 
     def fail(self, path: str, message: str) -> NoReturn:
         """Raise with the place."""
@@ -142,12 +158,11 @@ class _Verifier:
     def loop(self, loop: program.Loop) -> None:
         """Check a loop, and let later ones see its table."""
         path = f"loop {loop.into}"
-        source = next((s for s in self.whole.sources if s.name == loop.source), None)
-        if source is None:
+        columns = self.source(loop.source)
+        if columns is None:
             self.fail(path, f"no source {loop.source}")
         if loop.how not in HOWS:
             self.fail(path, f"no way {loop.how}")
-        columns: dict[str, Type] = {c.name: c.type for c in source.columns}
         # Sources may give one name to different types: what was checked holds for one loop.
         self.scope += 1
 
@@ -167,6 +182,7 @@ class _Verifier:
                 self.distinct([name for name, _ in fields], path)
                 for name, node in fields:
                     checked(node, name)
+                self.rows[loop.into] = {name: node.type for name, node in fields}
             case program.TopK(limit=limit, order=order, fields=fields):
                 self.distinct([name for name, _ in fields], path)
                 if limit < 0:
@@ -182,6 +198,11 @@ class _Verifier:
                 self.index(index, low, high, path, columns)
                 checked(value, "value")
                 self.tables[loop.into] = (value.type, low)
+
+    def source(self, name: str) -> dict[str, Type] | None:
+        """Return the columns that a loop may run over; None: there is no such source."""
+        found = next((s for s in self.whole.sources if s.name == name), None)
+        return self.rows.get(name) if found is None else {c.name: c.type for c in found.columns}
 
     def index(self, node: Expr, low: int, high: int, path: str, columns: dict[str, Type]) -> None:
         """Check what a table is filled by."""
@@ -306,6 +327,19 @@ class _Verifier:
                 if node.model not in self.models:
                     self.fail(path, f"no model {node.model}")
                 return typing.predict(self.models[node.model], node.arguments, node.output).type
+
+
+def _columns(builder: program.Builder) -> set[str]:
+    """Return the columns of what a builder makes."""
+    match builder:
+        case program.Group(keys=keys, fields=fields):
+            return {*(key.name for key in keys), *(name for name, _ in fields)}
+        case program.Struct(fields=fields):
+            return {name for name, _ in fields}
+        case program.Append(fields=fields) | program.TopK(fields=fields):
+            return {name for name, _ in fields}
+        case _:
+            return set()
 
 
 def _word(node: Expr) -> str:
