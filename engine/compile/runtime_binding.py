@@ -114,4 +114,9 @@ def _value(
         case "out":
             return outs[slot.number]
         case "model":
-            raise ValueError("a model without a kernel")
+            arrays, declared = inputs.models[slot.name].arrays, layout.models[slot.name]
+            if inputs.models[slot.name].kind != declared.kind:
+                raise ValueError(f"model {slot.name} is not of the kind {declared.kind}")
+            if not arrays[slot.number].flags.c_contiguous:
+                raise ValueError(f"model {slot.name} is not of contiguous arrays")
+            return arrays[slot.number]

@@ -12,6 +12,7 @@ from foveal.engine.compile.llvm import machine
 from foveal.engine.compile.llvm.loops import LoopWriter
 from foveal.engine.compile.llvm.machine import Level, Loaded
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
+from foveal.engine.compile.llvm.scored import ScoredLoopWriter
 from foveal.planner.ir.program import Program
 from foveal.planner.ir.text import program_text
 
@@ -45,12 +46,16 @@ def module_text(plans: list[LoopPlan]) -> str:
     functions = [
         function
         for number, plan in enumerate(plans)
-        for function in LoopWriter(
-            plan.loop, number, plan.layout, plan.code, plan.facts
-        ).functions()
+        for function in _writer(plan, number).functions()
     ]
     declared = sorted(set[str]().union(*(function.declarations for function in functions)))
     return "\n".join([*declared, *(function.text() for function in functions), _WEIGHTS])
+
+
+def _writer(plan: LoopPlan, number: int) -> LoopWriter:
+    """Return what writes a loop: rows in blocks where models are applied."""
+    writer = ScoredLoopWriter if plan.layout.models else LoopWriter
+    return writer(plan.loop, number, plan.layout, plan.code, plan.facts)
 
 
 @functools.lru_cache(1024)

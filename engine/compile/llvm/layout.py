@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from foveal.engine.compile.llvm.cells import Unsupported, llvm_type
+from foveal.engine.compile.llvm.models import array_count
 from foveal.planner.ir import nodes, types
 from foveal.planner.ir.nodes import Expr, children
 from foveal.planner.ir.program import (
@@ -18,6 +19,7 @@ from foveal.planner.ir.program import (
     Fold,
     Group,
     Loop,
+    Model,
     Program,
     Scatter,
     Struct,
@@ -62,7 +64,7 @@ class Layout:
     columns: dict[str, Column] = field(default_factory=dict[str, Column])
     scalars: dict[str, nodes.Parameter] = field(default_factory=dict[str, nodes.Parameter])
     tables: dict[str, TableInfo] = field(default_factory=dict[str, TableInfo])
-    models: list[str] = field(default_factory=list[str])
+    models: dict[str, Model] = field(default_factory=dict[str, Model])
     slots: list[Slot] = field(default_factory=list[Slot])
 
     def position(self, role: Role, name: str, number: int = 0) -> int:
@@ -132,12 +134,16 @@ def _parameter(table: Table) -> TableInfo:
 def lay_out(program: Program, loop: Loop, outs: int) -> Layout:
     """Return a loop's arguments; `outs`: how many arrays its builder writes to."""
     layout = Layout()
+    if all(source.name != loop.source for source in program.sources):
+        raise Unsupported("a loop over the rows of another")
     declared = {
         column.name: column
         for source in program.sources
         if source.name == loop.source
         for column in source.columns
     }
+
+    models = {model.name: model for model in program.models}
 
     def visit(x: Expr) -> None:
         match x:
@@ -148,8 +154,7 @@ def lay_out(program: Program, loop: Loop, outs: int) -> Layout:
             case nodes.Lookup():
                 layout.tables.setdefault(x.table, table_info(program, x.table))
             case nodes.Predict():
-                if x.model not in layout.models:
-                    layout.models.append(x.model)
+                layout.models.setdefault(x.model, models[x.model])
             case _:
                 pass
         for child in children(x):
@@ -173,5 +178,7 @@ def lay_out(program: Program, loop: Loop, outs: int) -> Layout:
         layout.slots.append(Slot("table_size", name))
         if info.has_valid:
             layout.slots.append(Slot("table_valid", name))
+    for name, model in layout.models.items():
+        layout.slots += [Slot("model", name, k) for k in range(array_count(model.kind))]
     layout.slots += [Slot("out", loop.into, k) for k in range(outs)]
     return layout

@@ -47,6 +47,10 @@ class Known:
         return self._inference.facts(expression).nullable
 
 
+SCORED_ROWS = 1 << 13
+"""Rows that a thread takes at a time where models are applied; outputs in order need more."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopPlan:
     """One loop, ready to be written, and what its caller must pass to it."""
@@ -55,6 +59,12 @@ class LoopPlan:
     facts: Known
     layout: Layout
     code: BuilderCode
+
+    @property
+    def morsel_rows(self) -> int:
+        """Rows that a thread takes at a time: fewer where each one costs much."""
+        slow = self.layout.models and not isinstance(self.code, AppendCode)
+        return min(self.code.morsel_rows, SCORED_ROWS) if slow else self.code.morsel_rows
 
     @property
     def endless(self) -> bool:
