@@ -53,12 +53,16 @@ _KINDS: dict[str, str] = {"BOOLEAN": "bool", "DOUBLE": "float", "FLOAT": "float"
 
 @dataclass(slots=True)
 class Flow:
-    """How a run of statements ends. Conditions under which it returned, broke or continued."""
+    """How a run of statements ends: where it returned, broke or continued.
+
+    `exits`: for each break and continue where it is reached, and the names' values there.
+    """
 
     returned: Expr = FALSE
     value: Value | None = None
     broke: Expr = FALSE
     continued: Expr = FALSE
+    exits: list[tuple[Expr, Names]] = field(default_factory=list["tuple[Expr, Names]"])
 
     @property
     def left(self) -> Expr:
@@ -161,11 +165,9 @@ class Statements(Expressions):
             if left == FALSE:
                 self._sequence(flow, self._statement(node, later), FALSE)
                 continue
-            before = dict(self.names)
             step = self.under(
                 not_(left), lambda node=node, later=later: self._statement(node, later)
             )
-            self._merge_names(node, left, before, self.names)
             self._sequence(flow, step, left)
         return flow
 
@@ -180,6 +182,12 @@ class Statements(Expressions):
         flow.returned = or_(flow.returned, and_(reached, step.returned))
         flow.broke = or_(flow.broke, and_(reached, step.broke))
         flow.continued = or_(flow.continued, and_(reached, step.continued))
+        flow.exits += [(and_(reached, condition), names) for condition, names in step.exits]
+
+    def _leave(self, node: ast.AST, exits: Sequence[tuple[Expr, Names]]) -> None:
+        """Let names have the values of the breaks and continues that were reached."""
+        for condition, names in exits:
+            self._merge_names(node, condition, names, self.names)
 
     def _merge_names(self, node: ast.AST, condition: Expr, yes: Names, no: Names) -> None:
         """Let every name have its value of one side or of the other."""
@@ -220,9 +228,9 @@ class Statements(Expressions):
                     else self._while(node, later)
                 )
             case ast.Break():
-                return Flow(broke=TRUE)
+                return Flow(broke=TRUE, exits=[(TRUE, dict(self.names))])
             case ast.Continue():
-                return Flow(continued=TRUE)
+                return Flow(continued=TRUE, exits=[(TRUE, dict(self.names))])
             case ast.Raise():
                 self.need(node, FALSE, f"raise {'' if node.exc is None else ast.unparse(node.exc)}")
                 return Flow(returned=TRUE)
@@ -292,6 +300,8 @@ class Statements(Expressions):
             value,
             select(test, yes.broke, no.broke),
             select(test, yes.continued, no.continued),
+            [(and_(test, condition), names) for condition, names in yes.exits]
+            + [(and_(not_(test), condition), names) for condition, names in no.exits],
         )
 
     # --- loops -----------------------------------------------------------------------------------
@@ -348,8 +358,8 @@ class Statements(Expressions):
         assert isinstance(node.target, ast.Name)
         inside = later | _read(node.body)
         out, ended = Flow(), FALSE
+        breaks: list[tuple[Expr, Names]] = []
         for i in rounds:
-            before = dict(self.names)
 
             def one(i: int = i) -> Flow:
                 assert isinstance(node.target, ast.Name)
@@ -357,13 +367,20 @@ class Statements(Expressions):
                 return self.run(node.body, inside)
 
             step = self.under(not_(ended), one)
-            if ended != FALSE:
-                self._merge_names(node, ended, before, self.names)
-            step.continued = FALSE
+            reached = not_(ended)
+            # Who broke goes on behind the loop, who continued goes on with the next round.
+            breaks += [
+                (and_(and_(reached, step.broke), condition), names)
+                for condition, names in step.exits
+                if step.broke != FALSE
+            ]
+            self._leave(node, [(c, n) for c, n in step.exits if step.continued != FALSE])
+            step.continued, step.exits = FALSE, []
             self._sequence(out, step, ended)
             ended = or_(out.returned, out.broke)
             if ended == TRUE:
                 break
+        self._leave(node, breaks)
         return Flow(out.returned, out.value)
 
     def _loop(
@@ -477,6 +494,7 @@ class Statements(Expressions):
             inside = later | _read(node.body) | _read([ast.Expr(node.test)] if isinstance(
                 node, ast.While) else [])  # fmt: skip
             flow = self.run(node.body, inside)
+            self._leave(node, flow.exits)
             checks, names = self.checks, self.names
         finally:
             self.names, self.checks = held_names, held_checks
