@@ -105,6 +105,8 @@ def _one(tokens: Sequence[Token], prepared: Prepared) -> Effect:
             return Effect(boundary="begin")
         case "commit" | "end" | "rollback" | "abort":
             return Effect(boundary="end")
+        case "set" | "reset" if words[1:3] == ["foveal", "."]:
+            return NOTHING
         case "set" | "reset" | "use" | "attach" | "detach" | "checkpoint" | "force" | "vacuum":
             return Effect(catalog=True)
         case "explain":
