@@ -15,6 +15,7 @@ from foveal.engine.compile.llvm.kernel import Kernel, cache_key, load_kernel, ob
 from foveal.engine.compile.llvm.machine import Level
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
 from foveal.engine.compile.object_cache import KERNELS, KernelMemory, ObjectFiles, linked
+from foveal.engine.compile.results import results_of
 from foveal.engine.compile.runtime_binding import BoundTable, bind
 from foveal.engine.compile.runtime_builders import start_run
 from foveal.engine.compile.runtime_folds import Dictionaries
@@ -46,17 +47,18 @@ def run_kernel(
         rows = inputs.sources[plan.loop.source].rows
         run = start_run(plan, kernel, number, rows)
         arguments = bind(plan.loop, plan.layout, inputs, tables, run.outs)
-        morsel = plan.code.morsel_rows
+        morsel = plan.morsel_rows
         wanted = threads or available_threads()
-        count = 1 if rows <= ALONE_ROWS else max(1, min(wanted, -(-rows // morsel)))
+        alone = min(ALONE_ROWS, morsel)
+        count = 1 if rows <= alone else max(1, min(wanted, -(-rows // morsel)))
         states = [run.state() for _ in range(count)]
         run_loop(kernel.loops[number], arguments, rows, morsel, states, check, endless=plan.endless)
         made = run.result(states, dictionaries)
         if isinstance(made, BoundTable):
             tables[plan.loop.into] = made
-        elif plan.loop.into in program.results:
+        else:
             results[plan.loop.into] = made
-    return results
+    return results_of(program, results)
 
 
 def _bound_table(inputs: Inputs, name: str) -> BoundTable:
