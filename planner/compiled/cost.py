@@ -16,13 +16,15 @@ from foveal.planner.compiled.plan import Candidate
 from foveal.planner.compiled.sourcing import builder_exprs
 from foveal.planner.ir.nodes import Binary, Cast, Column, Expr, Literal, Lookup, Unary, children
 from foveal.planner.ir.program import Append, Bitmap, Group, Loop, Program, Scatter, Struct
-from foveal.planner.ir.types import Float, Int
+from foveal.planner.ir.types import Code, Date, Float, Int
 
 _MATH = frozenset({"exp", "log", "log2", "log10", "sqrt", "cbrt", "sin", "cos", "tan", "pow",
                    "asin", "acos", "atan", "erf", "sinh", "cosh", "tanh"})  # fmt: skip
 _DIVISIONS = frozenset({"div", "idiv", "mod", "year", "month", "day", "quarter", "dayofyear"})
 _SELECTED = 0.3
 """Share of the rows that pass a filter of which nothing is known."""
+_STRINGS = 100
+"""Entries of a dictionary, or days, of which nothing is known."""
 _DENSE = 1 << 16
 """Groups up to which a table of them stays in the caches."""
 
@@ -40,9 +42,9 @@ class Machine:
     """
 
     bandwidth: float = 20e9
-    operation: float = 0.15e-9
-    lookup: float = 0.8e-9
-    group: float = 0.6e-9
+    operation: float = 0.05e-9
+    lookup: float = 0.6e-9
+    group: float = 0.3e-9
     hash: float = 8e-9
     scan: float = 0.6e-9
     duckdb_operation: float = 0.5e-9
@@ -50,8 +52,8 @@ class Machine:
     duckdb_join: float = 4e-9
     crossing: float = 4e-9
     statement: float = 0.6e-3
-    program: float = 1.6e-3
-    compile: float = 0.15
+    program: float = 1.2e-3
+    compile: float = 0.05
     load: float = 4e-3
 
 
@@ -132,6 +134,9 @@ def groups(group: Group) -> int | None:
     """Return how many groups there are at most, None where that is not known."""
     found = 1
     for key in group.keys:
+        if isinstance(key.expr.type, Code | Date) and key.low is None:
+            found *= _STRINGS  # not resident yet: as a guess
+            continue
         if key.low is None or key.high is None:
             return None
         found *= key.high - key.low + 1 + key.nullable

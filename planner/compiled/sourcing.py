@@ -45,7 +45,7 @@ from foveal.planner.ir.types import BOOL, Decimal, Float, Int, Type
 from foveal.planner.parse.statement import Block
 
 See = Callable[[Expr], Expr]
-MAX_SPAN = 1 << 40
+MAX_SPAN = 1 << 30
 """Bounds of a key that lie farther apart count as not known."""
 
 

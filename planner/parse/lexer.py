@@ -7,6 +7,7 @@ The rules are those of DuckDB's scanner (duckdb/duckdb, third_party/libpg_query/
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from foveal.errors import ProgrammingError, Span
 from foveal.planner.parse.statement import Token
@@ -43,6 +44,8 @@ _ESCAPE = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(.))|''",
     re.DOTALL,
 )
+_SHORT = 8192
+"""Characters of a text whose tokens are kept."""
 _ESCAPE_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -52,6 +55,16 @@ def tokenize(text: str) -> tuple[Token, ...]:
     Raises:
         ProgrammingError: 42601, a string, quoted identifier or comment does not end.
     """
+    return _kept(text) if len(text) <= _SHORT else _tokens(text)
+
+
+@lru_cache(maxsize=128)
+def _kept(text: str) -> tuple[Token, ...]:
+    """Return the tokens of a short text: several look at one statement, and it comes again."""
+    return _tokens(text)
+
+
+def _tokens(text: str) -> tuple[Token, ...]:
     tokens: list[Token] = []
     at, size = 0, len(text)
     while at < size:
