@@ -21,10 +21,9 @@ from foveal.udfs.functions.split_types import NDARRAY, Reduce, cut, joined, row_
 from foveal.udfs.functions.splitting import Lazy, Ready
 
 _DEFAULT_CACHE = 1 << 20
-_LEAST_ROWS = 1024
 _SHARE = 0.5
-"""How much of the cache a chunk's arrays may take: the code and its temporaries need some too."""
-_TRIED = (1.0, 2.0, 4.0)
+"""How much of the cache the widest array of a chunk may take."""
+_TRIED = (0.5, 1.0, 2.0)
 """Chunk sizes that the first chunks try, in multiples of what should fit; the fastest stays."""
 
 
@@ -179,16 +178,13 @@ def _run(stage: list[Lazy], kept: list[Lazy], threads: int, chunk: int | None) -
 
 
 def fitting_rows(stage: Sequence[Lazy]) -> int:
-    """Return how many rows of a stage's inputs and results fit into a share of the cache."""
-    seen: dict[int, Any] = {}
-    for call in stage:
-        for value in call.split_values():
-            seen[id(value)] = value
-    read = sum(row_bytes(value) for value in seen.values())
-    width = max((row_bytes(value) for value in seen.values()), default=8)
-    return max(
-        _LEAST_ROWS // max(1, width // 64), int(cache_bytes() * _SHARE) // max(1, read + width), 1
-    )
+    """Return the rows of which one array takes a share of the cache.
+
+    Not all arrays of a chain together: then chunks are so small that Python between the calls, one
+    thread at a time, takes more than the next cache's latency (measured).
+    """
+    width = max((row_bytes(value) for call in stage for value in call.split_values()), default=8)
+    return max(int(cache_bytes() * _SHARE) // max(1, width), 1)
 
 
 class _Chunks:
