@@ -67,12 +67,12 @@ class CompiledStatements:
         self._substrate = substrate
         self._settings = settings
         self._versions = versions
-        self._store = ColumnStore(
+        self.store = ColumnStore(
             substrate, versions, lambda: float(settings["column_cache_memory"])
         )
-        self._planning = CompiledPlanning(substrate, scratch, self._store, users)
+        self.planning = CompiledPlanning(substrate, scratch, self.store, users)
         self._known: OrderedDict[object, _Known] = OrderedDict()
-        self._shapes = Shapes()
+        self.shapes = Shapes()
         self.programs = Programs()
 
     # --- the session's reports ---------------------------------------------------------------
@@ -87,11 +87,13 @@ class CompiledStatements:
 
     def columns(self) -> list[dict[str, object]]:
         """Return the rows of foveal.column_cache."""
-        return self._store.listed().to_pylist()
+        listed = self.store.listed()
+        names = ["column_name" if name == "column" else name for name in listed.column_names]
+        return listed.rename_columns(names).to_pylist()
 
     def close(self) -> None:
         """Let go of the columns."""
-        self._store.close()
+        self.store.close()
 
     # --- statements --------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class CompiledStatements:
         if mode == "off" or not _MAY.search(sql) or not _BEGINS.match(sql):
             self._substrate.execute(sql, parameters)
             return None
-        shape = self._shapes.of(sql) if mode == "auto" else None
+        shape = self.shapes.of(sql) if mode == "auto" else None
         started = time.perf_counter()
         if shape is None or self._should(shape, sql, context):
             known = self._prepared(sql, context)
@@ -130,7 +132,7 @@ class CompiledStatements:
         if shape.estimate is None and not shape.refusal:
             try:
                 reading = read_statement(sql)
-                considered, facts = self._planning.weighed(reading, context.parameters)
+                considered, facts = self.planning.weighed(reading, context.parameters)
                 shape.tables = tuple(sorted({read.table[-1] for c in considered.candidates
                                              for read in c.reads.values()}))  # fmt: skip
                 shape.stamp = self._stamp(shape.tables)
@@ -160,9 +162,9 @@ class CompiledStatements:
         tables: tuple[str, ...] = ()
         try:
             reading = read_statement(sql)
-            tables = self._planning.table_names(reading)
+            tables = self.planning.table_names(reading)
             stamp = self._stamp(tables)
-            compiled = self._planning.compile(reading, context.parameters, context.check)
+            compiled = self.planning.compile(reading, context.parameters, context.check)
             known = _Known(compiled, "", stamp, tables)
         except NotCompilable as refusal:
             known = _Known(None, refusal.reason, self._stamp(tables), tables)
@@ -221,7 +223,7 @@ class CompiledStatements:
         """
         text = compiled.mapped.text
         for candidate, tables in zip(compiled.candidates, compiled.tables, strict=True):
-            data = sources(candidate, self._store, context.check)
+            data = sources(candidate, self.store, context.check)
             runner = self.programs.runner(int(context.settings["threads"]))
             started = self.programs.compiled_seconds
             rows: pa.Table = run(candidate, data, tables, runner, context.check)
@@ -254,7 +256,7 @@ class CompiledStatements:
         if found is None:
             return None
         lines = explained(
-            sql[found.end() :], (found.group(1) or "").lower(), self._planning, self.programs,
+            sql[found.end() :], (found.group(1) or "").lower(), self.planning, self.programs,
             context,
         )  # fmt: skip
         return pa.table({"QUERY PLAN": pa.array(lines, pa.string())})

@@ -136,7 +136,7 @@ class Session:
             self._ddl,
             self._settings,
         )
-        self._compiled = CompiledStatements(
+        self.compiled = CompiledStatements(
             self._substrate,
             self._scratch,
             Versions(known_as, None if private else name),
@@ -152,7 +152,7 @@ class Session:
             {
                 "streams": self._streams.streams,
                 "windows": self._streams.windows,
-                "column_cache": self._compiled.columns,
+                "column_cache": self.compiled.columns,
             },
         )
         self._prepared = PreparedStatements(self._substrate, self._planning)
@@ -195,14 +195,14 @@ class Session:
             self._context = context
             self.report = context.report
             self.functions.context = context
-            self._compiled.runs(sql)
+            self.compiled.runs(sql)
             try:
                 return self._run(sql, parameters, context)
             except FovealError as error:
                 raise self._cause(error, context) from error
             finally:
                 if self._open is None:
-                    self._compiled.ran()
+                    self.compiled.ran()
                 context.settle()
 
     def cancel(self) -> None:
@@ -234,7 +234,7 @@ class Session:
             self._open.close()
         self.closed = True
         self.functions.close()
-        self._compiled.close()
+        self.compiled.close()
         self._substrate.close()
         self._scratch.close()
         self._pixels.close()
@@ -412,10 +412,10 @@ class Session:
         self._function_statements.check_plain(sql)
         if any(word in sql.lower() for word in _CHANGE_FUNCTIONS):
             self._planning.forget_functions()
-        shown = self._compiled.explain(sql, context)
+        shown = self.compiled.explain(sql, context)
         if shown is not None:
             return _kept("EXPLAIN", context.report, shown)
-        return self._pending(sql, context, self._compiled.execute(sql, parameters, context))
+        return self._pending(sql, context, self.compiled.execute(sql, parameters, context))
 
     def _pending(self, sql: str, context: QueryContext, finish: Finish | None = None) -> Result:
         """Return the result that is pending on the connection now."""
@@ -457,7 +457,7 @@ class Session:
                 error = context.error
             if finish is not None:
                 error = finish(error)
-            self._compiled.ran()
+            self.compiled.ran()
             context.settle()
             return error
 

@@ -99,7 +99,19 @@ def open_duckdb() -> Connection:
     return duckdb.connect()  # pyright: ignore[reportReturnType]
 
 
-SYSTEMS: dict[str, Callable[[], Connection]] = {"foveal": open_foveal, "duckdb": open_duckdb}
+def open_compiled() -> Connection:
+    import foveal
+
+    connection = foveal.connect()
+    connection.execute("SET foveal.compile = 'on'")
+    return connection
+
+
+SYSTEMS: dict[str, Callable[[], Connection]] = {
+    "foveal": open_foveal,
+    "duckdb": open_duckdb,
+    "compiled": open_compiled,
+}
 
 
 def read(file: Path) -> tuple[list[Record], tuple[str, ...]]:
@@ -196,14 +208,14 @@ def chosen(file: Path, records: Sequence[Record]) -> Iterator[tuple[Record, bool
 def run(file: Path, system: str) -> None:
     """Run a file's records in one session and compare, or rewrite the file."""
     records, tail = read(file)
-    if system == "duckdb" and not is_portable(records):
+    if system != "foveal" and not is_portable(records):
         pytest.skip("not portable")
     wrong: list[str] = []
     outcomes: list[Record] = []
     connection = SYSTEMS[system]()
     try:
         for record, checked in chosen(file, records):
-            if record.only not in (None, system):
+            if record.only not in (None, "foveal" if system == "compiled" else system):
                 outcomes.append(record)
                 continue
             got = outcome(record, ask(connection, record.sql, in_full=not is_portable(records)))
@@ -212,7 +224,12 @@ def run(file: Path, system: str) -> None:
                 wrong.append(f"{file}:{record.line}\n{record.text()}got:\n{got.text()}")
     finally:
         connection.close()
-    if REWRITE and not ONLY_LINE and (system == "duckdb" or not is_portable(records)):
+    if (
+        REWRITE
+        and not ONLY_LINE
+        and system != "compiled"
+        and (system == "duckdb" or not is_portable(records))
+    ):
         body = "\n".join([record.text() for record in outcomes] + list(tail))
         file.write_text(body, encoding="utf-8")
     else:
@@ -220,7 +237,7 @@ def run(file: Path, system: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-@pytest.mark.parametrize("system", ["duckdb", "foveal"])
+@pytest.mark.parametrize("system", ["duckdb", "foveal", "compiled"])
 def test_file(
     file: Path, system: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

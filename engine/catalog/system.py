@@ -64,7 +64,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "column_cache": pa.schema(
         [
-            ("relation", _TEXT), ("column", _TEXT), ("type", _TEXT), ("storage", _TEXT),
+            ("relation", _TEXT), ("column_name", _TEXT), ("type", _TEXT), ("storage", _TEXT),
             ("rows", _INT), ("nulls", _INT), ("distinct", _INT), ("low", _TEXT), ("high", _TEXT),
             ("bytes", _INT), ("hits", _INT), ("fill_seconds", _REAL), ("refused", _TEXT),
         ]

@@ -172,7 +172,9 @@ class Aggregation:
 
     def _named(self, op: str, operand: Expr | None, written: str, node: Syntax) -> str:
         """Return the column of a fold; equal folds have one."""
-        if op == "count" and operand is not None and not self.sourced.nullable(operand):
+        known = self.sourced
+        plain = operand is None or not (known.nullable(operand) or known.can_raise(operand))
+        if op == "count" and plain:
             operand = None
         try:
             fold = typing.fold(op, operand)
@@ -253,10 +255,9 @@ class Aggregation:
         return Group(tuple(keys), fields)
 
     def _what(self) -> str:
-        keys = f" by {len(self.keys)} keys" if self.keys else ""
-        return (
-            f"{len(self.aggregates)} aggregates{keys} of {', '.join(self.sourced.facts_by_source)}"
-        )
+        keys = f" by {_counted(len(self.keys), 'key')}" if self.keys else ""
+        tables = ", ".join(self.sourced.facts_by_source)
+        return f"{_counted(len(self.aggregates), 'aggregate')}{keys} of {tables}"
 
     def _edits(self) -> list[Rewrite]:
         """Return the edits of the block's text."""
@@ -304,3 +305,7 @@ class Aggregation:
 
 def _folds(node: Syntax) -> bool:
     return node.kind == "call" and node.text in AGGREGATES
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -187,9 +187,7 @@ def same(ours: Any, theirs: Any) -> bool:
         return False
     rest = list(theirs[1])
     for row in ours[1]:  # close floats may sort differently
-        at = next(
-            (n for n, other in enumerate(rest) if all(map(alike, row, other))), None
-        )
+        at = next((n for n, other in enumerate(rest) if all(map(alike, row, other))), None)
         if at is None:
             return False
         rest.pop(at)
@@ -204,7 +202,7 @@ def told(session: Session, sql: str) -> str:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("runner", ["interpreter", "machine"])
 def test_generated(session: Session, seed: int, runner: str) -> None:
-    session._compiled.programs.instead = interpret if runner == "interpreter" else None
+    session.compiled.programs.instead = interpret if runner == "interpreter" else None
     maker = Maker(seed if runner == "interpreter" else 100 + seed)
     compiled = 0
     count = STATEMENTS if runner == "interpreter" else STATEMENTS // 5
