@@ -78,7 +78,10 @@ def plan_folds(fields: tuple[tuple[str, Fold], ...], facts: Facts) -> FoldPlan:
     plan = FoldPlan()
     for name, fold in fields:
         x = fold.operand
-        counted = None if x is None or not facts.nullable(x) else x
+        matters = x is not None and (
+            facts.nullable(x) or (fold.op == "count" and facts.can_raise(x))
+        )
+        counted = x if matters else None
         count = plan.index(Accumulator("count", counted))
         value = count if x is None or fold.op == "count" else plan.index(_valued(fold, x, facts))
         plan.outputs.append(Output(name, fold, value, count))

@@ -70,6 +70,10 @@ class Facts(Protocol):
         """Say whether it can be NULL."""
         ...
 
+    def can_raise(self, expression: Expr) -> bool:
+        """Say whether evaluating it can raise."""
+        ...
+
 
 def message_code(message: int) -> int:
     """Return the bit of the error mask for a message of the program."""

@@ -19,7 +19,7 @@ from foveal.engine.compile.llvm.accumulators import (
     wrapped,
 )
 from foveal.engine.compile.llvm.builders import PlainCode
-from foveal.engine.compile.llvm.cells import Facts, Flag, Unsupported, is_float
+from foveal.engine.compile.llvm.cells import Facts, Flag, Unsupported, bits_for, is_float
 from foveal.engine.compile.llvm.row import Row
 from foveal.engine.compile.llvm.text import TRUE, Function, Value, integer
 from foveal.planner.ir.program import Group, Key
@@ -76,16 +76,20 @@ class DenseCode(PlainCode):
         """Find the records."""
         self._hot = f.at(state, "i64", integer(self.hot_start))
 
-    def row(self, row: Row, keep: Value, running: list[Value], index: Value) -> list[Value]:
-        """Add one row to its record."""
-        f = row.f
-        assert self._hot is not None
-        place = integer(0)
+    def place(self, row: Row) -> tuple[Value, Value]:
+        """Return a row's record as i64, and whether it is one: the bounds of the keys hold."""
+        f, place = row.f, integer(0)
         for key in self.keys:
             at = _place(row, key)
             scaled = f.op("mul", place, integer(key.size)) if place.text != "0" else None
             place = at if scaled is None else f.op("add", scaled, at)
-        inside = f.compare("ult", place, integer(self.slots))
+        return place, f.compare("ult", place, integer(self.slots))
+
+    def row(self, row: Row, keep: Value, running: list[Value], index: Value) -> list[Value]:
+        """Add one row to its record."""
+        f = row.f
+        assert self._hot is not None
+        place, inside = self.place(row)
         place = f.select(row.both(keep, inside), place, integer(self.slots))
         record = f.at(self._hot, "i64", f.op("mul", place, integer(self.hot_words)))
         for accumulator, offset in zip(self.plan.accumulators, self.hot_offsets, strict=True):
@@ -141,6 +145,8 @@ def _dense_key(key: Key, facts: Facts) -> DenseKey:
         raise Unsupported("a dense group by floats")
     low = known[0] if key.low is None else key.low
     high = known[1] if key.high is None else key.high
+    if max(bits_for(low, low), bits_for(*known)) > 64:
+        raise Unsupported("a group by integers of more than 64 bits")
     nullable = facts.nullable(key.expr)
     return DenseKey(key, low, max(high - low + 1, 0) + int(nullable), nullable)
 

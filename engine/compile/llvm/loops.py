@@ -219,7 +219,7 @@ class LoopWriter:
             if self.facts.nullable(x):
                 given = self._argument(f, "scalar_valid", name)
                 valid = f.compare("ne", given, integer(0))
-            out[name] = Cell(value, valid, adapts=True)
+            out[name] = Cell(value, valid, adapts=type_ not in ("i1", "float", "double"))
         return out
 
     def _tables(self, f: Function) -> dict[str, LookupTable]:

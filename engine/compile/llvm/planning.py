@@ -46,6 +46,10 @@ class Known:
         """Say whether it can be NULL."""
         return self._inference.facts(expression).nullable
 
+    def can_raise(self, expression: Expr) -> bool:
+        """Say whether evaluating it can raise."""
+        return self._inference.facts(expression).can_raise
+
 
 SCORED_ROWS = 1 << 13
 """Rows that a thread takes at a time where models are applied; outputs in order need more."""

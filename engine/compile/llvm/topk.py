@@ -10,11 +10,12 @@ from __future__ import annotations
 from foveal.engine.compile.llvm import floats
 from foveal.engine.compile.llvm.appending import stored_value
 from foveal.engine.compile.llvm.builders import PlainCode
-from foveal.engine.compile.llvm.cells import Cell, Facts, Unsupported, bits_for, is_float, llvm_type
+from foveal.engine.compile.llvm.cells import Cell, Facts, Unsupported, bits_for, is_float
+from foveal.engine.compile.llvm.layout import storage_type
 from foveal.engine.compile.llvm.row import Row
 from foveal.engine.compile.llvm.text import TRUE, Function, Value, integer
 from foveal.planner.ir.program import Order, TopK
-from foveal.planner.ir.types import Type
+from foveal.planner.ir.types import Type, physical
 
 # Words of the state.
 COUNT, LIMIT, BUFFER, RANK, KEY = 0, 1, 2, 3, 4
@@ -23,7 +24,7 @@ MORSEL = 1 << 14
 
 def field_words(type_: Type) -> int:
     """Return the words of a field's value."""
-    return 2 if llvm_type(type_) == "i128" else 1
+    return 2 if storage_type(physical(type_)) == "i128" else 1
 
 
 class TopKCode(PlainCode):
