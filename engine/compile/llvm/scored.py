@@ -1,10 +1,10 @@
 """The code of a loop with models: rows that pass gather in blocks, blocks are scored, then go on.
 
 A morsel runs in turns of three steps. *Gather*: the filter's part that needs no model is computed
-for each row, and the models' arguments are written to the block; the place moves on only when the
-row passes, so that no branch depends on data. *Score*: each model's kernel runs over the block.
-*Take*: the rest of the filter and the builder run over the block's rows, which find the models'
-outputs ready.
+row by row until a block's worth has passed (each row's number is written down, the place moves on
+only when it passes: no branch depends on data), then the models' arguments of those. *Score*: each
+model's kernel runs over the block. *Take*: the rest of the filter and the builder run over the
+block's rows, which find the models' outputs ready.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from foveal.planner.ir.nodes import Expr, Predict, children
 from foveal.planner.ir.program import Loop
 from foveal.planner.ir.types import BOOL
 from foveal.udfs.scoring.kinds import parse_kind
+
+_LOOP_METADATA = 1000
+"""Numbers of metadata from here on are those of loops."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,12 +162,13 @@ class ScoredLoopWriter(LoopWriter):
         f.open(scoring)
         for each in scorings:
             arrays = [
-                self._argument(f, "model", each.node.model, k) for k in range(array_count(each.word))
+                self._argument(f, "model", each.node.model, k)
+                for k in range(array_count(each.word))
             ]
             f.call("void", each.name, each.x, kept, *arrays, each.out)
         registers = [phi.value for phi in outer[:-1]]
         f.branch(take)
-        after, last = self._take(f, around, kept, [*registers, errors], take)
+        after, last = self._take(f, around, base.value, kept, [*registers, errors], take)
         f.branch(latch)
         f.open(latch)
         merged: list[Value] = []
@@ -227,7 +231,9 @@ class ScoredLoopWriter(LoopWriter):
             if x.name not in around.bitmaps:
                 return cell
             bitmap, mask = around.bitmaps[x.name]
-            byte = f.load("i8", f.at(bitmap, "i8", f.op("and", f.op("lshr", index, integer(3)), mask)))
+            byte = f.load(
+                "i8", f.at(bitmap, "i8", f.op("and", f.op("lshr", index, integer(3)), mask))
+            )
             place = f.resize(f.op("and", index, integer(7)), "i8")
             return Cell(cell.value, f.resize(f.op("lshr", byte, place), "i1"))
 
@@ -239,66 +245,81 @@ class ScoredLoopWriter(LoopWriter):
         self, f: Function, around: _Around, base: Value, end: Value, errors: Value
     ) -> tuple[Value, Value, Value]:
         """Fill the block from row `base` on; return the next row, how many it holds, errors."""
-        turn, full, before = f.label("fill"), f.label("full"), f.block
+        if self.early is None:
+            stop = f.op("add", base, integer(BLOCK))
+            index = f.select(f.compare("slt", stop, end), stop, end)
+            kept = f.op("sub", index, base)
+        else:
+            index, kept, errors = self._kept(f, around, self.early, base, end, errors)
+        some, fill, full = f.label("some"), f.label("fill"), f.label("full")
+        f.branch(some)
+        f.open(some)
+        f.branch_if(f.compare("sgt", kept, integer(0)), fill, full)
+        f.open(fill)
+        place, seen = f.phi("i64"), f.phi("i64")
+        place.add(integer(0), some)
+        seen.add(errors, some)
+        row = self._row_at(f, around, self._index(f, around, base, place.value))
+        bits = self._write(f, row, around, place.value, seen.value)
+        following = f.emit("i64", f"add nuw nsw {place.value}, 1")
+        last = f.block
+        again = f.compare("slt", following, kept)
+        f.line(f"br {again}, label %{fill}, label %{full}{self._row_by_row(f)}")
+        place.add(following, last)
+        seen.add(bits, last)
+        f.open(full)
+        return index, kept, _either(f, errors, some, bits, last)
+
+    def _row_by_row(self, f: Function) -> str:
+        """Return what keeps LLVM from reading scattered rows as vectors: gathers are slower."""
+        if self.early is None:
+            return ""
+        name = f"!{_LOOP_METADATA + self.number}"
+        f.declarations.add(
+            f'{name} = distinct !{{{name}, !{{!"llvm.loop.vectorize.enable", i1 0}}}}'
+        )
+        return f", !llvm.loop {name}"
+
+    def _kept(
+        self, f: Function, around: _Around, early: Expr, base: Value, end: Value, errors: Value
+    ) -> tuple[Value, Value, Value]:
+        """Write down which rows pass until the block is full: the place moves on when one does."""
+        turn, found, before = f.label("filter"), f.label("found"), f.block
         f.branch(turn)
         f.open(turn)
         index, kept, seen = f.phi("i64"), f.phi("i64"), f.phi("i64")
         for phi, value in ((index, base), (kept, integer(0)), (seen, errors)):
             phi.add(value, before)
         row = self._row_at(f, around, index.value)
-        keep, bits = TRUE, seen.value
-        if self.early is not None:
-            keep = row.true(row.cell(self.early))
-            row.check(self.early, TRUE)
-        if keep == TRUE or self._simple(row):
-            bits = self._write(f, row, around, keep, index.value, kept.value, bits)
-            following_kept = f.op("add", kept.value, f.resize(keep, "i64", signed=False))
-        else:
-            body, skip = f.label("body"), f.label("skip")
-            bits = _joined(f, bits, row.error_mask())
-            here = f.block
-            f.branch_if(keep, body, skip)
-            f.open(body)
-            written = self._write(f, row, around, TRUE, index.value, kept.value, bits)
-            more = f.op("add", kept.value, integer(1))
-            inside = f.block
-            f.branch(skip)
-            f.open(skip)
-            following_kept = _either(f, kept.value, here, more, inside)
-            bits = _either(f, bits, here, written, inside)
+        keep = row.true(row.cell(early))
+        row.check(early, TRUE)
+        bits = _joined(f, seen.value, row.error_mask())
+        f.store(index.value, f.at(around.kept_rows, "i64", kept.value))
+        more = f.op("add", kept.value, f.resize(keep, "i64", signed=False))
         following = f.emit("i64", f"add nuw nsw {index.value}, 1")
-        room = f.compare("slt", following_kept, integer(BLOCK))
+        room = f.compare("slt", more, integer(BLOCK))
         last = f.block
-        f.branch_if(f.both(f.compare("slt", following, end), room), turn, full)
+        f.branch_if(f.both(f.compare("slt", following, end), room), turn, found)
         index.add(following, last)
-        kept.add(following_kept, last)
+        kept.add(more, last)
         seen.add(bits, last)
-        f.open(full)
-        return following, following_kept, bits
+        f.open(found)
+        return following, more, bits
 
-    def _simple(self, row: Row) -> bool:
-        """Say whether arguments cost no more than a branch that depends on data."""
-        arguments = [x for node in self.applied for x in node.arguments]
-        if self.early is not None and row.has_loop(self.early):
-            return False
-        return all(
-            isinstance(x, nodes.Column | nodes.Literal | nodes.Parameter)
-            or (isinstance(x, nodes.Cast) and isinstance(x.operand, nodes.Column))
-            for x in arguments
-        )
+    def _index(self, f: Function, around: _Around, base: Value, place: Value) -> Value:
+        """Return the number of the row at a place of the block."""
+        if self.early is None:
+            return f.op("add", base, place)
+        return f.load("i64", f.at(around.kept_rows, "i64", place))
 
-    def _write(
-        self, f: Function, row: Row, around: _Around, keep: Value, index: Value, place: Value,
-        errors: Value,
-    ) -> Value:  # fmt: skip
-        """Write a row's number and arguments to a place of the block; return the errors."""
-        f.store(index, f.at(around.kept_rows, "i64", place))
+    def _write(self, f: Function, row: Row, around: _Around, place: Value, errors: Value) -> Value:
+        """Write a row's arguments to a place of the block; return the errors."""
         for each in around.scorings:
             kind = parse_kind(each.word)
             valid: list[Value] = []
             for k, x in enumerate(each.node.arguments):
                 cell = row.cell(x)
-                row.check(x, keep)
+                row.check(x, TRUE)
                 value = cell.value
                 if kind.missing:
                     value = f.select(cell.valid, value, number(math.nan, value.type))
@@ -311,7 +332,13 @@ class ScoredLoopWriter(LoopWriter):
         return _joined(f, errors, row.error_mask())
 
     def _take(
-        self, f: Function, around: _Around, kept: Value, initial: list[Value], turn: str
+        self,
+        f: Function,
+        around: _Around,
+        base: Value,
+        kept: Value,
+        initial: list[Value],
+        turn: str,
     ) -> tuple[list[Value], str]:
         """Write the loop over the scored rows; return what runs along after it, and its block."""
         before = f.block
@@ -321,7 +348,7 @@ class ScoredLoopWriter(LoopWriter):
         running = [f.phi(value.type) for value in initial]
         for phi, value in zip(running, initial, strict=True):
             phi.add(value, before)
-        index = f.load("i64", f.at(around.kept_rows, "i64", place.value))
+        index = self._index(f, around, base, place.value)
         made: dict[Predict, Cell] = {}
         for each in around.scorings:
             model = self.layout.models[each.node.model]
