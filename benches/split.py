@@ -132,8 +132,11 @@ def case(
     def annotated() -> Any:
         return value_of(pipeline(*ours, *data))
 
-    wanted, made = without(), annotated()
-    pairs = zip(wanted, made, strict=True) if isinstance(wanted, tuple) else [(wanted, made)]
+    wanted: Any = without()
+    made: Any = annotated()
+    pairs: Any = (
+        [(wanted, made)] if pipeline is not black_scholes else zip(wanted, made, strict=True)
+    )
     for a, b in pairs:  # pyright: ignore
         np.testing.assert_allclose(np.asarray(b, float), np.asarray(a, float), rtol=1e-9)
     seconds: dict[str, list[float]] = {"without": [], "annotated": []}

@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import numexpr
-import numpy as np
-import pandas as pd
+import numexpr as numexpr_typed  # pyright: ignore[reportMissingTypeStubs]
+import numpy as numpy_typed
+import pandas as pandas_typed  # pyright: ignore[reportMissingTypeStubs]
 import scipy.special
 from report import arguments, report
 
@@ -36,6 +36,9 @@ from foveal.planner.ir.program import Append, Column, Fold, Loop, Program, Scala
 from foveal.planner.ir.types import F64
 
 Call = Callable[[], Any]
+numexpr: Any = numexpr_typed
+np: Any = numpy_typed
+pd: Any = pandas_typed
 FEATURES = 8
 
 
@@ -220,8 +223,9 @@ def numba_of(function: Callable[..., Any], out: str, columns: Sequence[Any]) -> 
     """Return a call of the same function as a parallel loop of numba's. `out`: sum or rows."""
     # numba would take the bench called coverage.py for the package, which it does not need.
     sys.modules.setdefault("coverage", cast("Any", None))
-    import numba
+    import numba as numba_typed
 
+    numba: Any = numba_typed
     one = numba.njit(fastmath={"reassoc", "nsz"})(function)
     places = ", ".join(f"c{i}" for i in range(len(columns)))
     items = ", ".join(f"c{i}[i]" for i in range(len(columns)))
@@ -251,7 +255,8 @@ def crimes(rows: int, repeats: int) -> Any:
     def pandas_() -> float:
         big = frame[frame["population"] > 500000.0]
         index = (big["population"] + 2.0 * big["adults"] - 2000.0 * big["robberies"]) / 100000.0
-        index = index.mask(index > 0.02, 0.032).mask(lambda s: s < 0.01, 0.005)
+        index = index.mask(index > 0.02, 0.032)
+        index = index.mask(index < 0.01, 0.005)
         return float(index.sum())
 
     def numpy_() -> float:
@@ -294,8 +299,8 @@ def options(rows: int, repeats: int) -> Any:
         spread = v * np.sqrt(t)
         d1 = (np.log(s / k) + (r + v * v * 0.5) * t) / spread
         d2 = d1 - spread
-        n1 = 0.5 + 0.5 * scipy.special.erf(d1 * 0.7071067811865476)
-        n2 = 0.5 + 0.5 * scipy.special.erf(d2 * 0.7071067811865476)
+        n1: Any = 0.5 + 0.5 * scipy.special.erf(d1 * 0.7071067811865476)
+        n2: Any = 0.5 + 0.5 * scipy.special.erf(d2 * 0.7071067811865476)
         worth = k * np.exp(-r * t)
         return s * n1 - worth * n2, worth - s + s * n1 - worth * n2
 
@@ -315,6 +320,10 @@ def options(rows: int, repeats: int) -> Any:
     return compared("Black-Scholes", work, {"NumPy + SciPy": numpy_}, apart, repeats)
 
 
+def _same(x: float) -> float:
+    return x
+
+
 def sums(rows: int, repeats: int) -> Any:
     """Sum of a vector."""
     data = {"x": np.random.default_rng(2).random(rows)}
@@ -324,9 +333,7 @@ def sums(rows: int, repeats: int) -> Any:
     peers: dict[str, Call] = {
         "NumPy": x.sum, "numexpr": lambda: numexpr.evaluate("sum(x)", {"x": x}),
     }  # fmt: skip
-    return compared(
-        "vector sum", work, peers, {"numba": numba_of(lambda x: x, "sum", [x])}, repeats
-    )
+    return compared("vector sum", work, peers, {"numba": numba_of(_same, "sum", [x])}, repeats)
 
 
 def haversines(rows: int, repeats: int) -> Any:
@@ -356,8 +363,9 @@ def haversines(rows: int, repeats: int) -> Any:
 
 def regressions(rows: int, repeats: int) -> Any:
     """Logistic regression: the sum of all scores; the gradient over all rows."""
-    import torch
+    import torch as torch_typed
 
+    torch: Any = torch_typed
     torch.set_num_threads(2)
     rng = np.random.default_rng(4)
     matrix = rng.normal(size=(rows, FEATURES))

@@ -13,6 +13,7 @@ from foveal.udfs.functions.split_run import cache_bytes, evaluate
 from foveal.udfs.functions.splitting import Lazy
 
 SIZES = [1, 2, 7, 1023, 1024, 1025, 5003]
+np_: Any = np
 xp: Any = annotated(np)
 sp: Any = annotated(scipy.special)
 
@@ -90,21 +91,21 @@ def test_other_functions_of_numpy() -> None:
 def test_a_chain_with_a_whole_result_in_its_middle(rows: int) -> None:
     a, b = numbers(rows), numbers(rows, seed=1)
 
-    def work(np_: Any) -> Any:
-        x = np_.exp(np_.multiply(a, -0.5))
-        share = np_.divide(x, np_.sum(x))
-        return np_.add(np_.sqrt(share), np_.where(np_.greater(share, b), 1.0, -1.0))
+    def work(xp_: Any) -> Any:
+        x = xp_.exp(xp_.multiply(a, -0.5))
+        share = xp_.divide(x, xp_.sum(x))
+        return xp_.add(xp_.sqrt(share), xp_.where(xp_.greater(share, b), 1.0, -1.0))
 
     agrees(work(xp), work(np), close=True)
 
 
 def test_operators_and_numpys_own_functions_are_captured() -> None:
     a = numbers(4097)
-    x = xp.sqrt(a)
-    made: Any = np.where((x * 2 + 1) > 2.5, x, -x) ** 2
-    wanted: Any = np.where((np.sqrt(a) * 2 + 1) > 2.5, np.sqrt(a), -np.sqrt(a)) ** 2
+    x, plain = xp.sqrt(a), np_
+    made: Any = plain.where((x * 2 + 1) > 2.5, x, -x) ** 2
+    wanted: Any = plain.where((np.sqrt(a) * 2 + 1) > 2.5, np.sqrt(a), -np.sqrt(a)) ** 2
     agrees(made, wanted)
-    found: Any = np.asarray(made)
+    found: Any = plain.asarray(made)
     np.testing.assert_array_equal(found, wanted)
     assert float(xp.sum(x)) == pytest.approx(np.sqrt(a).sum())
     assert np.median(x) == np.median(np.sqrt(a))  # none of ours: it runs on the value

@@ -471,10 +471,11 @@ def test_random_functions_agree_with_python() -> None:
 
 
 def test_names_that_begin_behind_a_return_or_a_continue() -> None:
-    check("if a < 0:\n    return 0.0\nd = a * 2\nif d > b:\n    d = b\nreturn d", ["DOUBLE", "DOUBLE"],
-          "DOUBLE", PAIRS)  # fmt: skip
+    early = "if a < 0:\n    return 0.0\nd = a * 2\nif d > b:\n    d = b\nreturn d"
+    check(early, ["DOUBLE", "DOUBLE"], "DOUBLE", PAIRS)
     text = (
-        "t = 0\nfor i in range(a):\n    if i % 2:\n        t += 1\n        continue\n    d = i * b\n"
+        "t = 0\nfor i in range(a):\n    if i % 2:\n        t += 1\n        continue\n"
+        "    d = i * b\n"
         "    if d > 20:\n        t = d\n        break\n    t += d\nreturn t"
     )
     whole = [(a, b) for a in (0, 1, 4, 9, 40) for b in (-2, 0, 1, 5)]
