@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
 from foveal.engine.compile.data import Inputs
@@ -16,12 +15,10 @@ from foveal.engine.compile.llvm.machine import Level
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
 from foveal.engine.compile.object_cache import KERNELS, KernelMemory, ObjectFiles, linked
 from foveal.engine.compile.results import results_of
-from foveal.engine.compile.runtime_binding import BoundTable, bind
+from foveal.engine.compile.runtime_binding import BoundTable, bind, bound_table, dictionaries_of
 from foveal.engine.compile.runtime_builders import start_run
-from foveal.engine.compile.runtime_folds import Dictionaries
 from foveal.engine.compile.runtime_threads import available_threads, run_loop
 from foveal.planner.ir.program import Program
-from foveal.planner.ir.types import Code
 from foveal.planner.protocols import CancelCheck
 
 Tier: TypeAlias = Literal["auto", "O0", "O3"]
@@ -40,8 +37,8 @@ def run_kernel(
         QueryCanceled: `check` raised it.
     """
     program = kernel.program
-    tables = {table.name: _bound_table(inputs, table.name) for table in program.tables}
-    dictionaries = _dictionaries(program, inputs)
+    tables = {table.name: bound_table(inputs, table.name) for table in program.tables}
+    dictionaries = dictionaries_of(program, inputs)
     results: dict[str, pa.Table] = {}
     for number, plan in enumerate(kernel.plans):
         rows = inputs.sources[plan.loop.source].rows
@@ -59,32 +56,6 @@ def run_kernel(
         else:
             results[plan.loop.into] = made
     return results_of(program, results)
-
-
-def _bound_table(inputs: Inputs, name: str) -> BoundTable:
-    """Return a table parameter, with a zero where it has no entry: place 0 is always read."""
-    given = inputs.tables[name]
-    size = len(given.values)
-    values = given.values if size else np.zeros((1, *given.values.shape[1:]), given.values.dtype)
-    valid = None
-    if given.valid is not None:
-        valid = np.ascontiguousarray(given.valid).view(np.uint8)
-    return BoundTable(np.ascontiguousarray(values), valid if size else None, size)
-
-
-def _dictionaries(program: Program, inputs: Inputs) -> Dictionaries:
-    """Return the entries of dictionaries by the names that the program's types give them."""
-    out: dict[str, pa.Array[Any]] = {}
-    for source in program.sources:
-        for declared in source.columns:
-            entries = inputs.sources[source.name].columns[declared.name].dictionary
-            if isinstance(declared.type, Code) and entries is not None:
-                out[declared.type.dictionary] = entries
-    for table in program.tables:
-        entries = inputs.tables[table.name].dictionary
-        if isinstance(table.type, Code) and entries is not None:
-            out[table.type.dictionary] = entries
-    return out
 
 
 class CompiledRunner:

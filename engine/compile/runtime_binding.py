@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from foveal.engine.compile.data import Array, Inputs
 from foveal.engine.compile.llvm.layout import Layout, Slot
-from foveal.planner.ir.program import Loop
-from foveal.planner.ir.types import Float, Type
+from foveal.planner.ir.program import Loop, Program
+from foveal.planner.ir.types import Code, Float, Type
 
 ALIGNMENT = 64
 
@@ -120,3 +122,29 @@ def _value(
             if not arrays[slot.number].flags.c_contiguous:
                 raise ValueError(f"model {slot.name} is not of contiguous arrays")
             return arrays[slot.number]
+
+
+def bound_table(inputs: Inputs, name: str) -> BoundTable:
+    """Return a table parameter, with a zero where it has no entry: place 0 is always read."""
+    given = inputs.tables[name]
+    size = len(given.values)
+    values = given.values if size else np.zeros((1, *given.values.shape[1:]), given.values.dtype)
+    valid = None
+    if given.valid is not None:
+        valid = np.ascontiguousarray(given.valid).view(np.uint8)
+    return BoundTable(np.ascontiguousarray(values), valid if size else None, size)
+
+
+def dictionaries_of(program: Program, inputs: Inputs) -> dict[str, pa.Array[Any]]:
+    """Return the entries of dictionaries by the names that the program's types give them."""
+    out: dict[str, pa.Array[Any]] = {}
+    for source in program.sources:
+        for declared in source.columns:
+            entries = inputs.sources[source.name].columns[declared.name].dictionary
+            if isinstance(declared.type, Code) and entries is not None:
+                out[declared.type.dictionary] = entries
+    for table in program.tables:
+        entries = inputs.tables[table.name].dictionary
+        if isinstance(table.type, Code) and entries is not None:
+            out[table.type.dictionary] = entries
+    return out

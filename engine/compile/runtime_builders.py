@@ -20,6 +20,7 @@ from foveal.engine.compile.llvm.topk import TopKCode
 from foveal.engine.compile.runtime_binding import BoundTable, aligned
 from foveal.engine.compile.runtime_folds import (
     Dictionaries,
+    Words,
     combined,
     fold_columns,
     initial_record,
@@ -67,15 +68,14 @@ class FoldsRun:
         width = self.code.state_words
         parts = [state.words[None, :width] for state in states if isinstance(state, FixedState)]
         records = combined(self.code.plan.accumulators, parts)
-        columns = fold_columns(self.code.plan, records, dictionaries)
-        names = [output.name for output in self.code.plan.outputs]
-        schema = pa.schema(
-            [
-                pa.field(name, arrow_type(output.fold.type))
-                for name, output in zip(names, self.code.plan.outputs, strict=True)
-            ]
-        )
-        return pa.Table.from_arrays(columns, schema=schema)
+        return folds_table(self.code, records, dictionaries)
+
+
+def folds_table(code: FoldsCode, records: Words, dictionaries: Dictionaries) -> pa.Table:
+    """Return the one row of folds without keys, of final values [1, words]."""
+    columns = fold_columns(code.plan, records, dictionaries)
+    schema = pa.schema([pa.field(o.name, arrow_type(o.fold.type)) for o in code.plan.outputs])
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def start_run(plan: LoopPlan, kernel: Kernel, number: int, rows: int) -> LoopRun:

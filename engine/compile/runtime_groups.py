@@ -85,23 +85,27 @@ class DenseRun:
 
     def result(self, states: Sequence[ThreadState], dictionaries: Dictionaries) -> pa.Table:
         """Return a row per combination that some row had."""
-        code = self.code
         parts = [self._records(s.words) for s in states if isinstance(s, FixedState)]
-        records = combined(code.plan.accumulators, parts)
-        offsets = word_offsets(code.plan.accumulators)
-        taken = np.flatnonzero(records[:, offsets[code.presence]])
-        places = taken.copy()
-        columns: list[pa.Array[Any]] = []
-        for key in reversed(code.keys):
-            places, at = np.divmod(places, key.size)
-            valid = at != key.size - 1 if key.nullable else None
-            values = at + key.low
-            if valid is not None:
-                values = np.where(valid, values, 0)
-                valid = None if bool(valid.all()) else valid
-            columns.insert(0, stored_column(values, valid, key.key.expr.type, dictionaries))
-        keys = [key.key for key in code.keys]
-        return _table(keys, columns, code, records[taken], dictionaries)
+        records = combined(self.code.plan.accumulators, parts)
+        return dense_table(self.code, records, dictionaries)
+
+
+def dense_table(code: DenseCode, records: Words, dictionaries: Dictionaries) -> pa.Table:
+    """Return a row per combination that some row had, of final values [slots, words]."""
+    offsets = word_offsets(code.plan.accumulators)
+    taken = np.flatnonzero(records[:, offsets[code.presence]])
+    places = taken.copy()
+    columns: list[pa.Array[Any]] = []
+    for key in reversed(code.keys):
+        places, at = np.divmod(places, key.size)
+        valid = at != key.size - 1 if key.nullable else None
+        values = at + key.low
+        if valid is not None:
+            values = np.where(valid, values, 0)
+            valid = None if bool(valid.all()) else valid
+        columns.insert(0, stored_column(values, valid, key.key.expr.type, dictionaries))
+    keys = [key.key for key in code.keys]
+    return _table(keys, columns, code, records[taken], dictionaries)
 
 
 class HashState:
