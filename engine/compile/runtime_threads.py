@@ -125,7 +125,7 @@ def run_loop(
         wait(others)
         raise
     if control[ERROR]:
-        raise KernelError(_message(int(control[ERROR])))
+        raise KernelError(message_of(int(control[ERROR])))
 
 
 def _work(loop: Loop, where: tuple[int, int], state: ThreadState) -> None:
@@ -134,7 +134,7 @@ def _work(loop: Loop, where: tuple[int, int], state: ThreadState) -> None:
         state.make_room()
 
 
-def _message(mask: int) -> int | None:
+def message_of(mask: int) -> int | None:
     """Return which message of the program an error mask means; None: an operator's own."""
     if mask & OPERATOR_ERROR:
         return None

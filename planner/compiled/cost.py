@@ -82,7 +82,7 @@ def estimate(
     for candidate in candidates:
         tables = {source: facts[read.table] for source, read in candidate.reads.items()}
         rows = {s: float(t.rows) for s, t in tables.items() if t is not None}
-        ours += machine.program + _program(candidate.program, rows, machine)
+        ours += machine.program + program_seconds(candidate.program, rows, machine)
         duckdb += _duckdb(candidate.program, rows, machine)
         for source, read in candidate.reads.items():
             table = tables[source]
@@ -95,19 +95,25 @@ def estimate(
     return Estimate(ours, duckdb, fill)
 
 
-def _program(program: Program, rows: Mapping[str, float], machine: Machine) -> float:
-    widths = {
-        (source.name, c.name): _width(c.storage) for source in program.sources
-        for c in source.columns
-    }  # fmt: skip
+def program_seconds(program: Program, rows: Mapping[str, float], machine: Machine) -> float:
+    """Return what a program's loops cost on this machine's processors; `rows`: of each source."""
     total = 0.0
     for loop in program.loops:
         n = rows.get(loop.source, 0.0)
-        wanted = {e.name for e in _nodes(loop) if isinstance(e, Column)}
-        reading = n * sum(widths.get((loop.source, name), 4) for name in wanted)
+        reading = loop_bytes(program, loop, n)
         computing = n * sum(_cost(e, machine) for e in _nodes(loop))
         total += max(reading / machine.bandwidth, computing) + _building(loop, n, machine)
     return total
+
+
+def loop_bytes(program: Program, loop: Loop, rows: float) -> float:
+    """Return the bytes of columns that a loop reads over some rows."""
+    widths = {
+        c.name: _width(c.storage) for source in program.sources if source.name == loop.source
+        for c in source.columns
+    }  # fmt: skip
+    wanted = {e.name for e in _nodes(loop) if isinstance(e, Column)}
+    return rows * sum(widths.get(name, 4) for name in wanted)
 
 
 def _building(loop: Loop, rows: float, machine: Machine) -> float:
