@@ -23,7 +23,7 @@ from typing import Any, cast
 import numexpr as numexpr_typed  # pyright: ignore[reportMissingTypeStubs]
 import numpy as numpy_typed
 import pandas as pandas_typed  # pyright: ignore[reportMissingTypeStubs]
-import scipy.special
+import scipy.special as special_typed
 from report import arguments, report
 
 import foveal
@@ -39,6 +39,7 @@ Call = Callable[[], Any]
 numexpr: Any = numexpr_typed
 np: Any = numpy_typed
 pd: Any = pandas_typed
+special: Any = special_typed
 FEATURES = 8
 
 
@@ -299,8 +300,8 @@ def options(rows: int, repeats: int) -> Any:
         spread = v * np.sqrt(t)
         d1 = (np.log(s / k) + (r + v * v * 0.5) * t) / spread
         d2 = d1 - spread
-        n1: Any = 0.5 + 0.5 * scipy.special.erf(d1 * 0.7071067811865476)
-        n2: Any = 0.5 + 0.5 * scipy.special.erf(d2 * 0.7071067811865476)
+        n1: Any = 0.5 + 0.5 * special.erf(d1 * 0.7071067811865476)
+        n2: Any = 0.5 + 0.5 * special.erf(d2 * 0.7071067811865476)
         worth = k * np.exp(-r * t)
         return s * n1 - worth * n2, worth - s + s * n1 - worth * n2
 

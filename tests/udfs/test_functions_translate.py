@@ -176,6 +176,7 @@ STATEMENTS = {
     "early returns": "if a > b:\n    return a\nif a == b:\n    return 0.0\nreturn b / a",
     "elif and else": "if a > 1:\n  c = a\nelif a > 0:\n  c = a * 2\nelse:\n  c = -a\nreturn c + b",
     "an unused division raises": "c = 1 / a\nreturn b",
+    "an unused conversion raises": "c = math.floor(a)\nreturn b",
     "a division in the arm not taken": "return b / a if a else b",
     "raise": "if a < 0:\n    raise ValueError('negative')\nreturn a",
     "assert": "assert a >= b, 'order'\nreturn a - b",

@@ -120,7 +120,10 @@ def _rounded(how: str) -> Call:
         _numbers(values, 1)
         if values[0].kind in ("int", "bool"):
             return Value(as_int(values[0]), "int")
-        return Value(to_int(as_float(values[0]), how), "int")
+        x = as_float(values[0])
+        # The cast raises by itself, but only where somebody reads its result.
+        need(not_(or_(_nan(x), _endless(x))), "cannot convert to an integer")
+        return Value(to_int(x, how), "int")
 
     return call
 
