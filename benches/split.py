@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import scipy.special
 from report import arguments, report
 
