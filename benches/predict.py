@@ -162,7 +162,9 @@ def compiled_model(booster: Any, folder: Path) -> tuple[Callable[[Any], Any], fl
     cost = 1e3 * (time.perf_counter() - began)
 
     def predict(matrix: Any) -> Any:
-        return predictor.predict(tl2cgen.DMatrix(matrix, dtype="float32"), pred_margin=True).ravel()
+        rows: Any = tl2cgen.DMatrix(matrix, dtype="float32")
+        scores: Any = predictor.predict(rows, pred_margin=True)
+        return scores.ravel()
 
     return predict, cost
 

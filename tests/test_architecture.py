@@ -41,7 +41,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "lark": ("planner/parse", "planner/ir"),
     "llvmlite": ("engine/compile",),
     "mlflow": ("connectors/mlflow",),
-    "onnx": ("udfs/detectors", "udfs/models"),
+    "onnx": ("udfs/detectors", "udfs/models", "udfs/scoring"),
     "onnxruntime": ("udfs/detectors", "udfs/models"),
     "prompt_toolkit": ("server",),
     "pygments": ("server",),

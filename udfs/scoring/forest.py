@@ -41,9 +41,9 @@ class TreeNodes:
     left: Sequence[int]
     right: Sequence[int]
     missing_right: Sequence[bool]
-    leaves: Sequence[Any]
+    leaves: Any
     test: Sequence[int] | None = None
-    members: dict[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
+    members: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     member_right: bool = False
     output: int = 0
     root: int = 0
@@ -126,7 +126,10 @@ class Forest(ScoringModel):
         if "counts" not in self.cache:
             from foveal.udfs.scoring.forest_layout import ordered_leaves
 
-            self.cache["counts"] = np.array([len(x) for x in ordered_leaves(self)], np.int64)
+            self.cache["counts"] = np.array(
+                [len(x) for x in ordered_leaves(self)],  # pyright: ignore[reportArgumentType]
+                np.int64,
+            )
         return self.cache["counts"]
 
     @property
@@ -135,8 +138,9 @@ class Forest(ScoringModel):
         if "arrays" not in self.cache:
             from foveal.udfs.scoring.forest_layout import masked_arrays, walked_arrays
 
-            made = masked_arrays(self) if self.model_kind.masks else walked_arrays(self)
-            self.cache["arrays"] = made
+            # Imported late, the checker takes its Forest for another class than this one.
+            made = masked_arrays if self.model_kind.masks else walked_arrays
+            self.cache["arrays"] = made(self)  # pyright: ignore[reportArgumentType]
         return self.cache["arrays"]
 
     def over_floats(self) -> Forest:
@@ -234,7 +238,7 @@ def rounded_down(values: Array) -> Array:
 
 
 def below(values: Array, bits: int) -> Array:
-    """Return the next smaller float of some bits: `x < t` is `x <= below(t)`."""
+    """Return the floats just below these: what `x < t` allows at most."""
     type_ = np.float32 if bits == 32 else np.float64
     narrow = values.astype(type_)
     return np.nextafter(narrow, type_(-np.inf)).astype(np.float64)
@@ -308,7 +312,7 @@ def _checked(tree: TreeNodes, number: int, features: int, raw: int) -> dict[str,
         left, right = np.asarray(tree.left, np.int64), np.asarray(tree.right, np.int64)
     except (OverflowError, ValueError) as error:
         raise broken(f"{where}: {error}") from error
-    if count and not (0 <= feature.min() and feature.max() < features):
+    if count and (feature.min() < 0 or feature.max() >= features):
         raise broken(f"{where} asks for a feature beyond {features}")
     test = np.zeros(count, np.uint8) if tree.test is None else np.asarray(tree.test, np.uint8)
     threshold = np.asarray(tree.threshold, np.float64)

@@ -1,7 +1,7 @@
 """Trees as the arrays that kernels read: masks of leaves, or nodes to be walked.
 
-Masks (QuickScorer: Lucchese et al., SIGIR 2015; vectorised: Lucchese et al., SIGIR 2016). The leaves
-of a tree, from left to right, are bits of a word that starts full. A node at which a row goes
+Masks (QuickScorer: Lucchese et al., SIGIR 2015; vectorised: the same, SIGIR 2016). The leaves of
+ a tree, from left to right, are bits of a word that starts full. A node at which a row goes
 right clears the leaves of its left subtree; the lowest bit left over is the row's leaf, whatever
 order the nodes came in. So nodes are sorted by how they are asked, and no question needs a branch.
 """

@@ -3,9 +3,9 @@
 A kind fixes the form of the arithmetic, never its numbers: two models of one kind over equally many
 features are run by the same object. The word stands in programs (`planner.ir.program.Model.kind`):
 
-    forest masks=32 inputs=32 sums=64 raw=1 wide=0 members=0 equals=0 shift=0 missing=1 link=logistic
-    linear inputs=64 raw=1 shift=0 missing=0 link=identity
-    network inputs=32 raw=1 shift=0 missing=0 link=softmax
+    linear inputs=64 raw=1 shift=0 missing=0 link=identity pair=0
+    network inputs=32 raw=3 shift=0 missing=0 link=softmax pair=0
+    forest inputs=32 raw=1 shift=0 missing=1 link=logistic pair=0 masks=32 sums=64 wide=0 ..
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def parse_kind(word: str) -> Kind:
     for cls, name in _WORDS.items():
         if name != head:
             continue
-        given = dict(part.partition("=")[::2] for part in rest)
+        split = [part.partition("=") for part in rest]
+        given = {name: value for name, _, value in split}
         values: dict[str, int | bool | str] = {}
         for each in fields(cls):
             text = given.pop(each.name)

@@ -135,11 +135,8 @@ def _tree(
             threshold[place] = 0.0
             continue
         kind = decision >> 2 & 3
-        if (
-            kind > _NAN
-            or missing.setdefault(which, kind) != kind
-            and _ZERO in (kind, missing[which])
-        ):
+        known = missing.setdefault(which, kind)
+        if kind > _NAN or (known != kind and _ZERO in (kind, known)):
             raise broken(f"feature {which} has two kinds of missing values")
         if kind == _NONE:
             right_if_missing[place] = not threshold[place] >= 0
@@ -173,7 +170,7 @@ def _members(facts: dict[str, str], number: float) -> list[int]:
 def _link(objective: str, outputs: int) -> tuple[Link, float]:
     """Return what LightGBM makes of the sums, and the scale of `logistic`."""
     name, *options = objective.split() or [""]
-    given = dict(option.partition(":")[::2] for option in options)
+    given = {key: value for key, _, value in (option.partition(":") for option in options)}
     if name in _EXP:
         return "exp", 1.0
     if name == "multiclass":

@@ -1,8 +1,8 @@
 """XGBoost's JSON and UBJSON models.
 
-Source: XGBoost 3 (doc/model.schema, src/tree/tree_model.cc, src/predictor, src/common/categorical.h,
-src/objective). Features and thresholds are FLOAT, `x < threshold` goes left; categories in a set go
-right; sums are FLOAT. A category below 0 or beyond the set goes left.
+Source: XGBoost 3 (doc/model.schema, src/tree/tree_model.cc, src/predictor,
+src/common/categorical.h, src/objective). Features and thresholds are FLOAT, `x < threshold` goes
+left; categories in a set go right; sums are FLOAT. A category below 0 or beyond the set goes left.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _tree(tree: Mapping[str, Any], output: int) -> TreeNodes:
 
 def _sets(tree: Mapping[str, Any]) -> dict[int, list[int]]:
     """Return the categories of a tree's nodes."""
-    categories = tree.get("categories") or []
+    categories: list[Any] = tree.get("categories") or []
     out: dict[int, list[int]] = {}
     parts = zip(
         tree.get("categories_nodes") or [],
