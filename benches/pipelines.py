@@ -29,7 +29,7 @@ from foveal.planner.ir.program import Program
 
 OPTIMISED_EVERY = 7
 """One in so many programs is also compiled with all optimisation."""
-BIG_EVERY = 211
+BIG_EVERY = 1009
 """One in so many programs runs over more rows than a thread takes at a time."""
 SHOWN = 20
 

@@ -110,7 +110,8 @@ def _bounds(dtype: np.dtype[Any], type_: Type) -> tuple[int, int]:
 
 def _floats(random: np.random.Generator, rows: int, tame: bool) -> list[Any]:
     if tame:
-        return [v / 4 for v in random.integers(-4000, 4000, rows).tolist()]
+        quarters: list[int] = random.integers(-4000, 4000, rows).tolist()
+        return [v / 4 for v in quarters]
     return [float(WILD[k]) for k in random.integers(0, len(WILD), rows)]
 
 

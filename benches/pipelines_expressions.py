@@ -301,7 +301,7 @@ class Writer:
         return self.comparison(depth)
 
     def comparison(self, depth: int) -> Expr:
-        """Return a comparison; none of it from mathematical functions, which differ in last digits."""
+        """Return a comparison, of nothing whose last digits differ from library to library."""
         maths, self.maths = self.maths, False
         try:
             x = self.any(depth - 1) if depth > 1 else (self.column() or self.number(0))

@@ -1,7 +1,7 @@
 """Groups by place or by hash, from the ranges of their keys.
 
-A group whose keys are bounded gets a slot for each combination while they are few enough to stay in
-a core's cache; others hash.
+A group whose keys are bounded gets a slot for each combination while they are few enough that
+clearing and adding up the slots costs little; others hash.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from foveal.planner.ir.inference import Inference
 from foveal.planner.ir.passes.trees import mapped_loops
 from foveal.planner.ir.types import Float
 
-DENSE_SLOTS = 1 << 16
+DENSE_SLOTS = 1 << 18
 """Combinations of keys up to which each thread has a slot for all of them."""
+DENSE_BYTES = 1 << 25
+"""Bytes that the slots of a thread may take, at three words for each aggregate."""
 
 
 def group_strategy(whole: program.Program) -> program.Program:
@@ -28,7 +30,7 @@ def _chosen(loop: program.Loop, inference: Inference) -> program.Loop:
         return loop
     keys = tuple(_bounded(key, inference) for key in group.keys)
     return replace(
-        loop, builder=replace(group, keys=keys, strategy=group.strategy or _strategy(keys))
+        loop, builder=replace(group, keys=keys, strategy=group.strategy or _strategy(group, keys))
     )
 
 
@@ -47,10 +49,11 @@ def _bounded(key: program.Key, inference: Inference) -> program.Key:
     return replace(key, nullable=key.nullable and facts.nullable, low=low, high=high)
 
 
-def _strategy(keys: tuple[program.Key, ...]) -> str:
+def _strategy(group: program.Group, keys: tuple[program.Key, ...]) -> str:
     slots = 1
     for key in keys:
         if key.low is None or key.high is None:
             return "hash"
         slots *= key.high - key.low + 1 + key.nullable
-    return "dense" if slots <= DENSE_SLOTS else "hash"
+    size = slots * 8 * (1 + 3 * len(group.fields))
+    return "dense" if slots <= DENSE_SLOTS and size <= DENSE_BYTES else "hash"
