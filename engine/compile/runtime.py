@@ -13,6 +13,7 @@ from foveal.engine.compile.data import Inputs
 from foveal.engine.compile.llvm.kernel import Kernel, cache_key, load_kernel, object_code
 from foveal.engine.compile.llvm.machine import Level
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
+from foveal.engine.compile.model_facts import specialised
 from foveal.engine.compile.object_cache import KERNELS, KernelMemory, ObjectFiles, linked
 from foveal.engine.compile.results import results_of
 from foveal.engine.compile.runtime_binding import BoundTable, bind, bound_table, dictionaries_of
@@ -90,6 +91,7 @@ class CompiledRunner:
             QueryCanceled: `check` raised it.
             Unsupported: the program has no machine code.
         """
+        program, inputs = specialised(program, inputs)
         kernel = self.kernel(program)
         out = run_kernel(kernel, inputs, check, self.threads)
         if self._tier == "auto" and kernel.level == "O0":

@@ -76,7 +76,8 @@ class Forest(ScoringModel):
     `roots` [trees]: a node's place, or ~leaf. `tree_output` [trees]: which raw output a tree feeds;
     None: each leaf has a value for all. `leaves` [leaves] or [leaves, raw] in f64. `base` [raw]:
     sums start from it. `sums`: bits of the sums. `divisor`: sums are divided by it. `base_last`:
-    the base is added to the sum of the trees rather than the trees to the base. `lowest_category`:
+    the base is added to the sum of the trees rather than the trees to the base. Over FLOAT features
+    (`inputs` 32) thresholds are numbers that a FLOAT holds. `lowest_category`:
     categories must be greater (-1: those above -1 are cut off to 0 as C does).
     """
 

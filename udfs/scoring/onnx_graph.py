@@ -109,8 +109,10 @@ class _Reader:
             value = self._onnx.helper.get_attribute_value(attribute)
             if attribute.type == self._onnx.AttributeProto.TENSOR:
                 value = self._array(value)
-            elif isinstance(value, bytes):
+            elif attribute.type == self._onnx.AttributeProto.STRING:
                 value = value.decode("utf-8", "replace")
+            elif attribute.type == self._onnx.AttributeProto.STRINGS:
+                value = [each.decode("utf-8", "replace") for each in value]
             out[attribute.name] = value
         return out
 

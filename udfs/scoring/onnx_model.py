@@ -151,7 +151,7 @@ def _weights(
     if post not in POST:
         raise NotSupportedError(f"ONNX's transform {post} is not supported")
     labels = given.get("classlabels_ints") or given.get("classlabels_strings") or ()
-    outputs = tuple(x.decode() if isinstance(x, bytes) else str(x) for x in labels)
+    outputs = tuple(str(x) for x in labels)
     return linear(
         weights, intercepts, link=POST[post], inputs=bits, names=names, outputs=outputs, shift=shift
     )

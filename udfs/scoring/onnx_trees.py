@@ -147,7 +147,7 @@ def _nodes(
     nodes: _Lists, trees: dict[int, _Tree], raw: int, bits: int
 ) -> tuple[list[TreeNodes], bool, bool]:
     """Return the trees, whether leaves have a value for each output, whether NaN is known."""
-    modes = [str(m.decode() if isinstance(m, bytes) else m) for m in nodes.of("modes")]
+    modes = [str(mode) for mode in nodes.of("modes")]
     unknown = set(modes) - set(_MODES)
     if unknown:
         raise NotSupportedError(f"ONNX trees with {', '.join(sorted(unknown))} are not supported")
