@@ -112,7 +112,8 @@ def _floats(random: np.random.Generator, rows: int, tame: bool) -> list[Any]:
     if tame:
         quarters: list[int] = random.integers(-4000, 4000, rows).tolist()
         return [v / 4 for v in quarters]
-    return [float(WILD[k]) for k in random.integers(0, len(WILD), rows)]
+    picked: list[int] = random.integers(0, len(WILD), rows).tolist()
+    return [WILD[k] for k in picked]
 
 
 def _integers(random: np.random.Generator, rows: int, type_: Type) -> list[Any]:

@@ -39,6 +39,7 @@ class Writer:
         self.tables: dict[str, tuple[program.Table, list[Any]]] = {}
         self.earlier: list[program.Loop] = []
         self.messages: list[str] = []
+        self.given: list[Any] = []
         self.maths = random.random() < 0.15
 
     def chance(self, share: float) -> bool:
@@ -59,6 +60,7 @@ class Writer:
     def constant(self, type_: Type) -> Expr:
         """Return a literal or a scalar."""
         value = self.value(type_)
+        self.given.append(value)
         if self.chance(0.25):
             name = f"s{len(self.scalars)}"
             low = high = None

@@ -39,9 +39,9 @@ SHARES = (0.04, 0.06, 0.15, 0.3, 0.3, 0.15)
 class Case:
     """A program, its inputs, and how DuckDB is asked the same.
 
-    `columns`: Arrow arrays with the SQL that gives each its type. `queries`: by result, those that
-    SQL can say. `ordered`: results whose rows have an order. `spare`: a row may raise here that
-    DuckDB never looks at (behind a NULL in WHERE).
+    `arrow`: the columns, with the SQL that gives each its type in `casts`. `queries`: by result,
+    those that SQL can say. `ordered`: results whose rows have an order. `spare`: a row may raise
+    here that DuckDB never looks at (behind a NULL in WHERE, beside NULLs alone).
     """
 
     seed: int
@@ -259,6 +259,10 @@ class _Maker:
             for loop in loops
             if loop.where is not None
         )
+        # DuckDB leaves out what an operator is to be applied to beside a vector of NULLs alone.
+        spare |= any(value is None for value in writer.given)
+        spare |= any(all(v is None for v in values) for _, values in writer.tables.values())
+        spare |= any(made.arrow.null_count == self.rows for made in self.columns.values())
         arrow = pa.table(
             {
                 **{n: m.arrow for n, m in self.columns.items()},

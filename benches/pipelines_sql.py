@@ -55,7 +55,8 @@ def literal_sql(
     name = type_sql(type_)
     if value is None:
         # Not a plain NULL: DuckDB would leave out all around it, errors included.
-        return f"(CASE WHEN i_ < 0 THEN CAST(NULL AS {name}) END)"
+        zero = False if isinstance(type_, Bool) else 0.0 if isinstance(type_, Float) else 0
+        return f"(CASE WHEN i_ < 0 THEN {literal_sql(zero, type_, dictionaries)} END)"
     match type_:
         case Decimal(scale=s):
             digits = str(abs(int(value))).rjust(s + 1, "0")

@@ -15,12 +15,12 @@ from foveal.planner.ir.passes.estimates import cost, share
 from foveal.planner.ir.passes.trees import mapped_loops, nodes_of
 from foveal.planner.ir.text import expressions
 
-LANES = 3.0
-"""How many rows at a time masked code computes, about: 4 lanes of 64 bits, less what is lost."""
+LANES = 4.0
+"""How many rows at a time masked code computes, about: 4 of 64 bits."""
 MISS = 15.0
 """Cycles of a wrong guess at a branch."""
-SKIP = 1.5
-"""Cycles of a branch that was guessed rightly."""
+SKIP = 7.0
+"""Cycles of a row that a branch leaves out, guessed rightly: loads and tests one row at a time."""
 RARE = 0.02
 """Share of rows below which a branch is nearly always guessed rightly."""
 

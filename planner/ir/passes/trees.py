@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from foveal.planner.ir import program
 from foveal.planner.ir.inference import Inference, of_loop
-from foveal.planner.ir.nodes import Expr, Iterate, children, rebuilt
+from foveal.planner.ir.nodes import Binary, Expr, Iterate, children, rebuilt
 
 Rewrite: TypeAlias = Callable[[Expr], Expr]
 
@@ -110,8 +110,6 @@ def nodes_of(*roots: Expr) -> Iterator[Expr]:
 
 def conjuncts(node: Expr) -> list[Expr]:
     """Return the terms of a conjunction, from left to right."""
-    from foveal.planner.ir.nodes import Binary
-
     if isinstance(node, Binary) and node.op == "and":
         return [*conjuncts(node.left), *conjuncts(node.right)]
     return [node]
