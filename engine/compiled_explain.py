@@ -17,7 +17,7 @@ def explained(
 ) -> list[str]:
     """Return the lines that EXPLAIN (COMPILED) shows.
 
-    `code`: "" for programs as they are, `llvm` or `assembly` for their machine code. Columns that
+    `code`: "" for programs as they are; `llvm`, `assembly` or `ptx` for their code. Columns that
     the programs read become resident.
     """
     lines: list[str] = []

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from foveal.engine.compile.data import Inputs, Runner
+from foveal.engine.compiled_profile import machine
+from foveal.errors import OperationalError
+from foveal.planner.compiled.cost_device import place
 from foveal.planner.ir.program import Program
 from foveal.planner.protocols import CancelCheck
 
@@ -57,8 +60,40 @@ class Programs:
 
         return run
 
+    def on_device(self, threads: int, *, forced: bool) -> Runner:
+        """Return who runs programs on the GPU, and on so many threads what does not run there.
+
+        `forced`: whatever the GPU can; else what is estimated to be faster there.
+        """
+        from foveal.engine.compile.llvm import cells
+        from foveal.engine.compile.ptx.libcuda import DeviceError
+        from foveal.engine.compile.ptx.runner import shared
+
+        here = self.runner(threads)
+        if self.instead is not None:
+            return here
+        try:
+            there = shared()
+        except DeviceError:
+            return here  # a GPU of old that models run on; SET refuses where there is none
+
+        def pays(program: Program, inputs: Inputs) -> bool:
+            rows = {name: float(source.rows) for name, source in inputs.sources.items()}
+            missing = there.missing(program, inputs)
+            return place(program, rows, missing, machine(), there.figures()).device
+
+        def run(program: Program, inputs: Inputs, check: CancelCheck) -> Mapping[str, pa.Table]:
+            try:
+                if forced or pays(program, inputs):
+                    return there(program, inputs, check)
+            except cells.Unsupported:
+                pass  # EXPLAIN (COMPILED PTX) says why; the processor can do it
+            return here(program, inputs, check)
+
+        return run
+
     def code(self, program: Program, kind: str) -> str:
-        """Return a program's code: `llvm`, optimised, or `assembly`.
+        """Return a program's code: `llvm`, optimised, `assembly`, or `ptx`.
 
         Raises:
             Unsupported: it has none.
@@ -66,6 +101,26 @@ class Programs:
         from foveal.engine.compile.llvm import cells, kernel
 
         try:
+            if kind == "ptx":
+                from foveal.engine.compile.ptx.emission import ptx_of
+
+                return ptx_of(program, "sm_80")
             return kernel.dump(program, "llvm" if kind == "llvm" else "assembly")
         except cells.Unsupported as error:
             raise Unsupported(str(error)) from error
+
+
+def require_device() -> None:
+    """Check that there is a GPU and a driver for it.
+
+    Raises:
+        OperationalError: there is none, 58000; the text says why.
+    """
+    from foveal.engine.compile.ptx.libcuda import Device, DeviceError
+
+    try:
+        Device().close()
+    except DeviceError as error:
+        raise OperationalError(
+            f"no GPU to run on: {error}", hint="SET foveal.device = 'cpu' runs everything"
+        ) from None

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from foveal.engine.columns import ColumnStore, Unavailable, Versions
 from foveal.engine.columns.cache import CACHE
-from foveal.engine.compile.data import KernelError
+from foveal.engine.compile.data import KernelError, Runner
 from foveal.engine.compiled_choice import QUICK, Shape, Shapes
 from foveal.engine.compiled_explain import explained
 from foveal.engine.compiled_planning import Compiled, CompiledPlanning
@@ -39,7 +39,7 @@ _REMEMBERED = 256
 """Statements whose programs, or refusals, are kept."""
 _MAY = re.compile(r"\b(?:sum|min|max|count|avg|mean|any_value|group)\b", re.IGNORECASE)
 _BEGINS = re.compile(r"(?:\s|--[^\n]*\n|\()*(?:select|from|with)\b", re.IGNORECASE)
-_EXPLAIN = re.compile(r"\s*EXPLAIN\s*\(\s*COMPILED(?:\s+(LLVM|ASSEMBLY))?\s*\)", re.IGNORECASE)
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s*\(\s*COMPILED(?:\s+(LLVM|ASSEMBLY|PTX))?\s*\)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -224,7 +224,7 @@ class CompiledStatements:
         text = compiled.mapped.text
         for candidate, tables in zip(compiled.candidates, compiled.tables, strict=True):
             data = sources(candidate, self.store, context.check)
-            runner = self.programs.runner(int(context.settings["threads"]))
+            runner = self._runner(context)
             started = self.programs.compiled_seconds
             rows: pa.Table = run(candidate, data, tables, runner, context.check)
             context.spend("compile", self.programs.compiled_seconds - started)
@@ -236,6 +236,13 @@ class CompiledStatements:
             self._substrate.register(name, rows)
             names.append(name)
         return text
+
+    def _runner(self, context: QueryContext) -> Runner:
+        """Return who runs programs, by the settings of the statement."""
+        threads = int(context.settings["threads"])
+        if context.settings["device"] != "cuda":
+            return self.programs.runner(threads)
+        return self.programs.on_device(threads, forced=context.settings["compile"] == "on")
 
     def _doubt(self, known: _Known, compiled: Compiled) -> str:
         """Return why a pending result is not the statement's after all, or nothing."""

@@ -14,6 +14,7 @@ from foveal.engine.catalog.system import PastQuery, SystemCatalog, now, show
 from foveal.engine.catalog.videos import LiveTable
 from foveal.engine.catalog.words import CatalogWords, catalog_words
 from foveal.engine.columns import Versions
+from foveal.engine.compiled_runner import require_device
 from foveal.engine.compiled_statements import CompiledStatements
 from foveal.engine.context import QueryContext
 from foveal.engine.ddl import Ddl
@@ -570,7 +571,10 @@ class Session:
             self._settings[setting.name] = setting.default
             return "RESET"
         try:
-            self._settings[setting.name] = setting.parse(statement.value)
+            value = setting.parse(statement.value)
+            if setting.name == "device" and value == "cuda":
+                require_device()
+            self._settings[setting.name] = value
         except FovealError as error:
             error.span = statement.value_span
             raise

@@ -89,7 +89,7 @@ _ROWS = (
     ),
     Setting("seed", 0, "seed of every random draw", low=0, high=2**63 - 1),
     Setting("threads", 0, "threads of the detector; 0 takes all cores", low=0, high=1024),
-    Setting("device", "cpu", "where models run", choices=("cpu", "cuda")),
+    Setting("device", "cpu", "where models and compiled programs run", choices=("cpu", "cuda")),
     Setting("batch_frames", 8, "frames given to the detector at once", low=1, high=1024),
     Setting(
         "column_cache_memory",

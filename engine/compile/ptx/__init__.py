@@ -1,0 +1,1 @@
+"""Programs on a GPU: the row's code of `engine.compile.llvm` as PTX, launched through libcuda."""
