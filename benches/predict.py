@@ -10,6 +10,7 @@ answers are compared. What a way spends once (compiling, converting) is a column
 
 from __future__ import annotations
 
+import importlib
 import os
 import statistics
 import tempfile
@@ -37,6 +38,7 @@ from foveal.udfs.scoring.model import ScoringModel
 FEATURES, TREES, LEAVES, GROUPS, SEED = 8, 100, 31, 4, 0
 NAMES = [f"f{k}" for k in range(FEATURES)]
 THREADS = os.cpu_count() or 1
+arrow: Any = pa
 TOTAL = "select g, sum(s), count(*) from {} where s > {} group by g order by g"
 Answer = list[tuple[int, float, int]]
 Way = Callable[[], Answer]
@@ -122,20 +124,17 @@ def connected(columns: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def with_udf(con: Any, predict: Callable[[Any], Any], type_: str, cut: float) -> Way:
+def with_udf(con: Any, predict: Callable[[Any], Any], type_: str, cut: float, name: str) -> Way:
     """Return DuckDB calling a function of Arrow arrays."""
 
     # DuckDB counts positional parameters: `*columns` is refused.
     def model(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
         matrix = np.column_stack([x.to_numpy() for x in (a, b, c, d, e, f, g, h)])
-        scores: Any = pa.array(predict(matrix))
-        return scores
+        return arrow.array(predict(matrix))
 
     feature = duckdb.sqltype(type_)
-    con.create_function(
-        "model", model, [feature] * FEATURES, duckdb.sqltype("DOUBLE"), type="arrow"
-    )
-    inside = f"(select g, model({', '.join(NAMES)}) s from t where f0 > -0.25)"
+    con.create_function(name, model, [feature] * FEATURES, duckdb.sqltype("DOUBLE"), type="arrow")
+    inside = f"(select g, {name}({', '.join(NAMES)}) s from t where f0 > -0.25)"
     return lambda: con.execute(TOTAL.format(inside, cut)).fetchall()
 
 
@@ -200,16 +199,21 @@ def trees(rows: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
     except ImportError as error:
         print(f"no tl2cgen: {error}")
     ways["LightGBM batch"] = in_batches(con, batch(THREADS), 0.0)
-    ways["Arrow UDF"] = with_udf(con, batch(1), "FLOAT", 0.0)
+    ways["Arrow UDF, LightGBM"] = with_udf(con, batch(1), "FLOAT", 0.0, "library")
     return results(f"{TREES} trees, {rows} rows", ways, costs, once, repeats)
 
 
 def logistic(rows: int, repeats: int) -> list[dict[str, Any]]:
     """Measure the logistic regression."""
+    # Imported by name: scikit-learn has no types.
+    learning: Any = importlib.import_module("sklearn.linear_model")
     random = np.random.default_rng(SEED)
-    weights, intercept = random.standard_normal(FEATURES), 0.25
     columns: dict[str, Any] = {name: random.standard_normal(rows) for name in NAMES}
     columns["g"] = random.integers(0, GROUPS, rows).astype("i1")
+    train = np.column_stack([columns[name][:20_000] for name in NAMES])
+    target = train @ random.standard_normal(FEATURES) + random.standard_normal(len(train)) > 0
+    library: Any = learning.LogisticRegression().fit(train, target)
+    weights, intercept = library.coef_[0], float(library.intercept_[0])
     model = linear(weights[None], np.array([intercept]), link="logistic")
     assert model.model_kind.input_type == F64
     con = connected(columns)
@@ -217,15 +221,17 @@ def logistic(rows: int, repeats: int) -> list[dict[str, Any]]:
     def predict(matrix: Any) -> Any:
         return 1.0 / (1.0 + np.exp(-(matrix @ weights + intercept)))
 
-    terms = " + ".join(f"({float(w)!r}) * {name}" for w, name in zip(weights, NAMES, strict=True))
-    inside = f"(select g, 1 / (1 + exp(-({intercept} + {terms}))) s from t where f0 > -0.25)"
     # A literal with a point is a DECIMAL in SQL: as doubles, like any inlining would write them.
-    inside = inside.replace(") *", ")::double *")
+    terms = [f"{float(w)!r}::double * {name}" for w, name in zip(weights, NAMES, strict=True)]
+    value = f"1 / (1 + exp(-({intercept!r}::double + {' + '.join(terms)})))"
+    inside = f"(select g, {value} s from t where f0 > -0.25)"
     fused, costs = ours(model, columns, 0.5)
+    by_library = with_udf(con, lambda x: library.predict_proba(x)[:, 1], "DOUBLE", 0.5, "library")
     ways: dict[str, Way] = {
         "foveal": fused,
         "SQL inlined": lambda: con.execute(TOTAL.format(inside, 0.5)).fetchall(),
-        "Arrow UDF": with_udf(con, predict, "DOUBLE", 0.5),
+        "Arrow UDF, NumPy": with_udf(con, predict, "DOUBLE", 0.5, "formula"),
+        "Arrow UDF, scikit-learn": by_library,
     }
     return results(f"logistic, {rows} rows", ways, costs, {}, repeats)
 

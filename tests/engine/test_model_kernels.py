@@ -242,8 +242,8 @@ def table() -> dict[str, ColumnData]:
     random = np.random.default_rng(0)
 
     def column(values: Any, nulls: float = 0.0) -> ColumnData:
-        made: Any = pa.array(values, mask=(random.random(ROWS) < nulls) if nulls else None)
-        return column_data(made)
+        arrow: Any = pa
+        return column_data(arrow.array(values, mask=random.random(ROWS) < nulls if nulls else None))
 
     return {
         **{

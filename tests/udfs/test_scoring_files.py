@@ -196,7 +196,7 @@ XGBOOST_ROWS = [
 def ubjson(value: Any) -> bytes:
     """Write Universal Binary JSON the way XGBoost does: typed arrays of numbers."""
     if isinstance(value, dict):
-        items: Any = value.items()
+        items: list[tuple[str, Any]] = list(value.items())  # pyright: ignore[reportUnknownArgumentType]
         return b"{" + b"".join(ubjson(key)[1:] + ubjson(each) for key, each in items) + b"}"
     if isinstance(value, str):
         return b"SL" + struct.pack(">q", len(value.encode())) + value.encode()
