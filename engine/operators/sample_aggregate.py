@@ -107,6 +107,7 @@ def _sample(
         batch = run.next_batch(limit=limit) if limit is None or limit > 0 else None
         context.estimate_seconds += time.perf_counter() - tick
         if batch is None:
+            run.settle()
             break
         try:
             values = observe(batch)

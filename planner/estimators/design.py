@@ -239,6 +239,14 @@ class SamplingRun:
             raise ValueError("r2 must be in 0..1")
         return 0.0 if self.scanning else float(sum(g.saved_by(r2) for g in self._groups))
 
+    def settle(self) -> None:
+        """Say that a budget ended the run: asymptotic targets not met take their last look.
+
+        Not for a run that somebody stopped who saw its intervals.
+        """
+        for group in self._groups:
+            group.settle()
+
     def intervals(self) -> list[Interval]:
         """Return each target's answer so far: in order of the groups, then of their targets."""
         return [interval for group in self._groups for interval in group.intervals()]
@@ -302,8 +310,9 @@ class SamplingRun:
     def _affordable_pilot(self, counts: list[int]) -> list[int] | None:
         """Return the first batch, smaller where a pass in vain would cost too much; None: scan."""
         rest = self._rest()
+        need = sum(group.need() for group in self._groups)
         worst = sum(group.worst() for group in self._groups)
-        while pilot_is_rash(rest, self._union(counts), worst, self._costs):
+        while pilot_is_rash(rest, self._union(counts), need, worst, self._costs):
             size = sum(counts) // 2
             if size < LEAST_PILOT * len(counts):
                 return None

@@ -164,6 +164,12 @@ class GroupDraws:
             track.absorb(values)
         self._scanned += values.shape[0]
 
+    def settle(self) -> None:
+        """Draws ended, and not for what they showed: let every target take its last look."""
+        for track in self.tracks:
+            if isinstance(track, MeanTrack):
+                track.settle()
+
     def intervals(self) -> list[Interval]:
         """Return the answer so far of each target."""
         return [track.interval(self.place, i) for i, track in enumerate(self.tracks)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from foveal.planner.estimators.asymptotic import FEWEST, FINAL
 from foveal.planner.estimators.cells import forecast_end, normal_quantile
 from foveal.planner.estimators.deadline import PRIOR_COUNT, SIDES
 
@@ -73,8 +74,11 @@ def forecast(
     variance = min(deviation, upper / 2) ** 2
     level = min(PRIOR_MEAN if mean is None else mean, upper / 2)
     if guarantee == "asymptotic":
-        bulk = (1.15 * normal_quantile(delta / 2) / aim) ** 2 * variance * (1 - r2)
-        calls = _drawn(max(bulk, upper / aim, 30.0), left)
+        bulk = (1.05 * normal_quantile(FINAL * delta) / aim) ** 2 * variance * (1 - r2)
+        least = max(upper / aim, float(FEWEST))
+        calls = _drawn(max(bulk, least), left)
+        if temporal:
+            calls = max(_likened(calls, left), _drawn(least, left))
     else:
         calls = _drawn(forecast_end(variance, upper - level, aim, delta), left)
         ways = [(r2, False)]
@@ -114,9 +118,15 @@ def _predicted(
     calls = _drawn(forecast_end((1 - share) * variance + doubt, reach, aim, delta), left)
     if plain is None:
         return calls
-    # Each observed frame makes its neighbours' residuals smaller: with likeness c = LIKE / N
-    # the n-th sample is worth 1 + 2 c n plain ones, and n + c n^2 = calls.
-    likeness = LIKE / left
     calls = min(plain, calls)
-    fewer = (math.sqrt(1 + 4 * likeness * calls) - 1) / (2 * likeness)
-    return min(max(fewer, _drawn(least, left)), calls)
+    return min(max(_likened(calls, left), _drawn(least, left)), calls)
+
+
+def _likened(calls: float, left: int) -> float:
+    """Return the draws needed instead of `calls` where they predict each other.
+
+    Each observed frame makes its neighbours' residuals smaller: with likeness c = LIKE / N the n-th
+    sample is worth 1 + 2 c n plain ones, and n + c n^2 = calls.
+    """
+    likeness = LIKE / left
+    return (math.sqrt(1 + 4 * likeness * calls) - 1) / (2 * likeness)

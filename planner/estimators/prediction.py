@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foveal.planner.estimators.asymptotic import AsymptoticMean
 from foveal.planner.estimators.deadline import DeadlineBetting
 from foveal.planner.estimators.targets import Frames, Mask, Values
 from foveal.planner.estimators.temporal import TemporalFit, fit, predict, spread_of
@@ -146,7 +147,7 @@ class FramePrediction:
         self.next_fit = math.ceil(samples * FIT_AGAIN)
         return True
 
-    def propose(self, estimator: DeadlineBetting) -> Proposal | None:
+    def propose(self, estimator: DeadlineBetting | AsymptoticMean) -> Proposal | None:
         """Return the prediction that pays best, None where the present one is as good."""
         random = self._random
         best: Proposal | None = None
@@ -179,7 +180,7 @@ class FramePrediction:
 
     def _cut(
         self,
-        estimator: DeadlineBetting,
+        estimator: DeadlineBetting | AsymptoticMean,
         model: TemporalFit,
         predicted: Values,
         told: Values,

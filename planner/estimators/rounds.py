@@ -91,20 +91,27 @@ def scan_is_cheaper(rest: Frames, batch: Frames, need: int, costs: Costs) -> boo
     return sample >= rest.shape[0] * costs.detect + costs.decode(rest)
 
 
-def pilot_is_rash(rest: Frames, batch: Frames, worst: int, costs: Costs) -> bool:
-    """Return True when a first batch could make the whole dearer than the naive plan by 10 %.
+def pilot_is_rash(rest: Frames, batch: Frames, need: int, worst: int, costs: Costs) -> bool:
+    """Return True when a first batch could be in vain, and its price is more than what it may save.
 
-    A pass over a file with few key frames is sunk, whatever was wanted of it. Where the detector
-    is so fast that a pass matters, sampling must pay even with values as variable as can be.
+    A pass over a file with few key frames is sunk, whatever was wanted of it. It does no harm where
+    the whole stays within 10 % of the naive plan, even with values as variable as can be. Beyond
+    that it is a wager: it loses the pass when the values vary so much that a scan must follow, and
+    else wins what sampling saves. Both are taken to be as likely.
 
     Args:
         rest: all frames, sorted.
         batch: the first batch, sorted.
-        worst: forecast of the samples needed at the largest possible variance.
+        need: forecast of the samples needed at the least possible variance.
+        worst: the same at the largest possible one.
         costs: prices.
     """
     naive = rest.shape[0] * costs.detect + costs.decode(rest)
     first = costs.decode(batch)
     if first <= EXTRA * naive + SLACK:
         return False
-    return first + costs.decode(rest) + 1.15 * worst * costs.detect > (1 + EXTRA) * naive
+    if first + costs.decode(rest) + 1.15 * worst * costs.detect <= (1 + EXTRA) * naive:
+        return False
+    typical = math.sqrt(max(need, 1) * max(worst, 1))
+    sample = 2 * first + typical * (costs.detect + costs.sample)
+    return naive - sample < first

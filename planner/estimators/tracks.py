@@ -94,6 +94,8 @@ class MeanTrack:
         range_ = target.upper - target.lower
         if target.relative or estimator.epsilon <= 0:
             return self._left
+        if isinstance(estimator, AsymptoticMean):
+            return estimator.worst()
         end = forecast_end(range_ * range_ / 4, range_, estimator.epsilon, estimator.delta)
         return math.ceil(end / (1 + end / max(self._left, 1)))
 
@@ -102,19 +104,13 @@ class MeanTrack:
         clipped, outside = self._clip(values)
         estimator = self.estimator
         self._clipped.take(outside.tolist())
-        if not isinstance(estimator, DeadlineBetting):
-            scores = None if self._scores is None else self._scores[places].tolist()
-            for k, value in enumerate(clipped.tolist()):
-                estimator.update(value, scores[k] if scores else 0.0)
-            self._drawn = np.concatenate((self._drawn, places))
-            return
         done = 0
         while done < places.shape[0]:
             # Predictions change at fixed numbers of draws, however these were batched.
             until = self._prediction.next_fit - estimator.samples
             stop = int(min(places.shape[0], done + until))
             part, seen = places[done:stop], clipped[done:stop]
-            self._bet(estimator, part, seen)
+            self._draw(estimator, part, seen)
             self._drawn = np.concatenate((self._drawn, part))
             self._prediction.observe(part, seen - self.target.lower)
             self._predict_anew(estimator)
@@ -133,11 +129,6 @@ class MeanTrack:
         """
         estimator = self.estimator
         self._scores = rest
-        if not isinstance(estimator, DeadlineBetting):
-            left = rest.shape[0] - self._drawn.shape[0]
-            total = float(rest.sum()) - math.fsum(rest[self._drawn].tolist())
-            estimator.use_scores(total / max(left, 1))
-            return
         lower = self.target.lower
         self._prediction.use_scores(
             known - lower, rest - lower, known_honest, rest_honest, self._drawn
@@ -178,11 +169,18 @@ class MeanTrack:
         )
         self._predicted = None
 
+    def settle(self) -> None:
+        """Draws ended, and not for what they showed: take the last look."""
+        if isinstance(self.estimator, AsymptoticMean):
+            self.estimator.settle()
+
     def saved_by(self, r2: float) -> int:
         """Return a forecast of the samples that a proxy explaining `r2` of the variance saves."""
         return self.estimator.saved_by(r2)
 
-    def _bet(self, estimator: DeadlineBetting, places: Frames, values: Values) -> None:
+    def _draw(
+        self, estimator: DeadlineBetting | AsymptoticMean, places: Frames, values: Values
+    ) -> None:
         if self._predicted is None:
             for value in values.tolist():
                 estimator.update(value)
@@ -196,7 +194,7 @@ class MeanTrack:
             left -= 1
         self._predicted_rest = rest
 
-    def _predict_anew(self, estimator: DeadlineBetting) -> None:
+    def _predict_anew(self, estimator: DeadlineBetting | AsymptoticMean) -> None:
         """When it is time, refit the prediction to all that was observed; take it if it pays."""
         if not self._prediction.due(estimator.samples) or estimator.finished:
             return

@@ -131,17 +131,39 @@ def test_an_asymptotic_mean_refuses_values_outside_and_one_too_many() -> None:
 
 
 def test_the_guards_hold_back_the_first_look() -> None:
-    """Fewer than ODD values that differ from the first give certain bounds only."""
+    """Only certain bounds while there are too few uncommon values, or the mean is lopsided."""
     mean = AsymptoticMean(100_000, 1, 0.1, DELTA)
     for _ in range(5000):
         mean.update(0)
     assert (mean.low, mean.high) == (0, pytest.approx(0.95))
-    for _ in range(ODD - 1):
+    for _ in range(24):  # more than ODD, but 25 (1 - 2 p)^2 / q are wanted
         mean.update(1)
+    assert ODD < 24
     assert mean.high > 0.9
-    mean.update(1)
-    assert mean.high < 0.02
+    for _ in range(200):
+        mean.update(1)
+    assert mean.high < 0.06
     assert mean.finished
+
+
+def test_a_budget_that_ends_too_soon_gets_the_interval_that_it_paid_for() -> None:
+    random = np.random.default_rng(5)
+    mean = AsymptoticMean(100_000, 4, 0.01, DELTA)
+    for value in random.uniform(0, 4, 3000).tolist():
+        mean.update(value)
+    before = mean.high - mean.low
+    mean.settle()
+    width = mean.high - mean.low
+    assert width < 0.8 * before
+    assert width == pytest.approx(2 * 2.005 * np.sqrt(16 / 12 / 3000 * 0.97), rel=0.05)
+    mean.settle()
+    for value in random.uniform(0, 4, 3000).tolist():
+        mean.update(value)
+    assert mean.high - mean.low == width  # delta is spent
+    few = AsymptoticMean(100_000, 4, 0.01, DELTA)
+    few.update(1)
+    few.settle()
+    assert few.high > 3.9
 
 
 @pytest.mark.parametrize(("offset", "share"), [(0.0, 1.0), (2.0, 0.5)])
@@ -157,18 +179,18 @@ def test_a_relative_asymptotic_mean(offset: float, share: float) -> None:
         assert mean.low <= mean.estimate <= mean.high
         mean.update(value)
     truth = offset + share * sum(values) / len(values)
-    assert 100 < mean.samples < 10_000
+    assert 30 <= mean.samples < 1_000 + 4_000 * (share == 1)
     assert abs(offset + share * mean.estimate - truth) <= 0.05 * truth
 
 
 def test_looks_that_contradict_each_other_leave_a_point() -> None:
     """The stream is not random: the second look excludes all that the first left."""
     mean = AsymptoticMean(1_000_000, 1, 1e-9, DELTA)
-    mean.epsilon = 0.01
-    for i in range(400):
+    mean.epsilon = 0.0005
+    for i in range(4000):
         mean.update(float(i % 2) / 10)
     assert mean.high < 0.2
-    for i in range(4000):
+    for i in range(400_000):
         mean.update(1 - float(i % 2) / 10)
     assert mean.low == mean.high
     assert 0 <= mean.low < 0.2
