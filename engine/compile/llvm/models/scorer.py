@@ -23,7 +23,7 @@ from foveal.engine.compile.llvm.models.vectors import (
 from foveal.engine.compile.llvm.text import Function, Value, integer
 from foveal.udfs.scoring.kinds import Kind
 
-BLOCK = 512
+BLOCK = 256
 """Rows of a block: their features stay in the first cache."""
 
 
