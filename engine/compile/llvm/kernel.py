@@ -11,12 +11,13 @@ from typing import Literal, TypeAlias
 from foveal.engine.compile.llvm import machine
 from foveal.engine.compile.llvm.loops import LoopWriter
 from foveal.engine.compile.llvm.machine import Level, Loaded
+from foveal.engine.compile.llvm.mathlib import library
 from foveal.engine.compile.llvm.planning import LoopPlan, plan_program
 from foveal.engine.compile.llvm.scored import ScoredLoopWriter
 from foveal.planner.ir.program import Program
 from foveal.planner.ir.text import program_text
 
-CODEGEN_VERSION = 1
+CODEGEN_VERSION = 2
 """To be raised with every change of the generated code: objects of others are not loaded."""
 
 DumpKind: TypeAlias = Literal["ir", "llvm", "assembly"]
@@ -48,7 +49,9 @@ def module_text(plans: list[LoopPlan]) -> str:
         for number, plan in enumerate(plans)
         for function in _writer(plan, number).functions()
     ]
-    declared = sorted(set[str]().union(*(function.declarations for function in functions)))
+    used = set[str]().union(*(function.library for function in functions))
+    functions += library(used)
+    declared = sorted(set[str]().union(*(f.declarations | f.globals for f in functions)))
     return "\n".join([*declared, *(function.text() for function in functions), _WEIGHTS])
 
 

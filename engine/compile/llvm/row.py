@@ -22,7 +22,7 @@ from foveal.engine.compile.llvm.cells import (
     message_code,
 )
 from foveal.engine.compile.llvm.iterate import mentions, write_iterate
-from foveal.engine.compile.llvm.mathlib import call_binary, call_unary
+from foveal.engine.compile.llvm.mathlib import call_function
 from foveal.engine.compile.llvm.text import TRUE, Function, Value, bits_of, integer, number
 from foveal.planner.ir import nodes
 from foveal.planner.ir.nodes import (
@@ -200,7 +200,7 @@ class Row:
             case "abs" | "floor" | "ceil" | "trunc" | "round" | "sqrt":
                 return floats.intrinsic(f, "fabs" if op == "abs" else op, value)
             case _:
-                wide = call_unary(f, op, floats.as_double(f, value))
+                wide = call_function(f, op, floats.as_double(f, value))
                 return f.convert("fptrunc", wide, value.type)
 
     def _binary(self, x: nodes.Binary, left: Cell, right: Cell, context: Context) -> Cell:
@@ -225,7 +225,7 @@ class Row:
             value = integers.bitwise(context, x, left, right)
         elif op in FLOATING or (is_float and op == "mod"):
             u, v = floats.as_double(f, left.value), floats.as_double(f, right.value)
-            value = f.convert("fptrunc", call_binary(f, op, u, v), llvm_type(x.type))
+            value = f.convert("fptrunc", call_function(f, op, u, v), llvm_type(x.type))
         elif is_float:
             value = f.op(floats.ARITHMETIC[op], left.value, right.value)
         elif op in ARITHMETIC:

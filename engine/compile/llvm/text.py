@@ -82,6 +82,8 @@ class Function:
         self.result = result
         self.parameters = {name: Value(f"%{name}", type_.split()[0]) for type_, name in parameters}
         self.declarations: set[str] = set()
+        self.globals: set[str] = set()
+        self.library: set[str] = set()
         self._blocks: list[tuple[str, list[str]]] = []
         self._names = 0
         self._allocas: list[str] = []
