@@ -10,6 +10,7 @@ from foveal.planner.compiled.cost import estimate
 from foveal.planner.compiled.reading import read_statement
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.ir.text import program_text
+from foveal.settings import listed_words
 
 
 def explained(
@@ -24,9 +25,10 @@ def explained(
     refusals: tuple[NotCompilable, ...]
     try:
         reading = read_statement(sql)
-        compiled = planning.compile(reading, context.parameters, context.check)
+        off = listed_words(str(context.settings["compile_passes"]))
+        compiled = planning.compile(reading, context.parameters, context.check, off)
         refusals = compiled.considered.refusals
-        price = estimate(compiled.candidates, planning.facts(reading), machine())
+        price = estimate(compiled.considered.candidates, planning.facts(reading), machine())
         faster = price.ours < price.duckdb
         lines += [
             f"{'*' if faster else ' '} compiled  {price.ours * 1e3:.1f} ms",
@@ -41,6 +43,9 @@ def explained(
                     lines.append(f"-- no machine code: {error}")
             else:
                 lines += program_text(candidate.program).split("\n")
+                if candidate.scalars:
+                    given = ", ".join(f"{k} = {v}" for k, v in candidate.scalars.items())
+                    lines.append(f"-- {given}")
         lines += ["", "-- DuckDB runs", *compiled.mapped.text.split("\n")]
     except NotCompilable as refusal:
         refusals = (refusal,)

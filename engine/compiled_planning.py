@@ -6,7 +6,7 @@ part of an expression, and where it says another type than the program has, noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from foveal.engine.columns import ColumnStore, Unavailable
@@ -21,6 +21,7 @@ from foveal.planner.compiled.plan import Candidate, Considered
 from foveal.planner.compiled.reading import Reading
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.rewriting import Typed, rewritten
+from foveal.planner.ir.passes import parametrized
 from foveal.planner.ir.types import Code, Type
 from foveal.planner.protocols import CancelCheck
 from foveal.planner.text import Mapped, apply
@@ -36,6 +37,7 @@ class Compiled:
     """A statement ready to run: its programs, and the text that DuckDB runs over their rows.
 
     `described` is what the user's own text gives. `tables`: per program, over dictionaries.
+    `candidates` are as they run, after the passes; `considered` has them as they were written.
     """
 
     candidates: tuple[Candidate, ...]
@@ -101,9 +103,16 @@ class CompiledPlanning:
         return consider(reading, self.facts(reading), parameters, self._users())
 
     def compile(
-        self, reading: Reading, parameters: Mapping[str, object], check: CancelCheck
+        self,
+        reading: Reading,
+        parameters: Mapping[str, object],
+        check: CancelCheck,
+        passes_off: Collection[str] = frozenset(),
     ) -> Compiled:
         """Return a statement's programs, the columns that they read made resident.
+
+        Constants are parameters of theirs: statements that differ in constants share machine code.
+        `passes_off`: names of passes (`planner.ir.passes`) to leave out.
 
         Raises:
             NotCompilable: no part of it is compiled.
@@ -125,7 +134,8 @@ class CompiledPlanning:
         whole = Considered(tuple(t.candidate for t in kept), tuple(refusals))
         whole_text = reading.fragment(Span(0, reading.tokens[-1].end))
         described = self.describe(whole_text, parameters)
-        return Compiled(whole.candidates, mapped, described, whole, tables)
+        passed = tuple(_passed(c, passes_off) for c in whole.candidates)
+        return Compiled(passed, mapped, described, whole, tables)
 
     def _settled(
         self, reading: Reading, parameters: Mapping[str, object], check: CancelCheck
@@ -213,6 +223,12 @@ class CompiledPlanning:
                 raise
             raise NotCompilable(f"DuckDB: {error.message.splitlines()[0]}") from None
         return made
+
+
+def _passed(candidate: Candidate, off: Collection[str]) -> Candidate:
+    """Return a candidate whose program has been rewritten, its constants apart."""
+    program, scalars = parametrized(candidate.program, off)
+    return replace(candidate, program=program, scalars=scalars)
 
 
 def _agree(text: str, ours: Type, theirs: str) -> None:

@@ -31,7 +31,7 @@ from foveal.planner.compiled.cost import estimate
 from foveal.planner.compiled.reading import read_statement
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.rewriting import relation_name
-from foveal.settings import Value
+from foveal.settings import Value, listed_words
 
 Finish = Callable[[Exception | None], Exception | None]
 
@@ -153,7 +153,8 @@ class CompiledStatements:
 
     def _prepared(self, sql: str, context: QueryContext) -> _Known:
         """Return a statement's programs, made anew when a table that they read has changed."""
-        key = (sql, tuple(sorted((k, repr(v)) for k, v in context.parameters.items())))
+        off = str(context.settings["compile_passes"])
+        key = (sql, off, tuple(sorted((k, repr(v)) for k, v in context.parameters.items())))
         known = self._known.get(key)
         if known is not None and known.stamp == self._stamp(known.tables):
             self._known.move_to_end(key)
@@ -164,7 +165,9 @@ class CompiledStatements:
             reading = read_statement(sql)
             tables = self.planning.table_names(reading)
             stamp = self._stamp(tables)
-            compiled = self.planning.compile(reading, context.parameters, context.check)
+            compiled = self.planning.compile(
+                reading, context.parameters, context.check, listed_words(off)
+            )
             known = _Known(compiled, "", stamp, tables)
         except NotCompilable as refusal:
             known = _Known(None, refusal.reason, self._stamp(tables), tables)

@@ -12,7 +12,7 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `choices` or `low`/`high` bound its value."""
+    """One setting. `choices` or `low`/`high` bound its value; `listed` the words of a list."""
 
     name: str
     default: Value
@@ -20,6 +20,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    listed: tuple[str, ...] = ()
 
     def parse(self, value: object) -> Value:
         """Return `value` as this setting's type.
@@ -51,6 +52,8 @@ class Setting:
             raise self._refused(value) from None
         if self.choices and parsed not in self.choices:
             raise self._refused(value)
+        if self.listed and not listed_words(str(parsed)) <= set(self.listed):
+            raise self._refused(value)
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             low_ok = self.low is None or parsed >= self.low
             high_ok = self.high is None or parsed <= self.high
@@ -61,6 +64,8 @@ class Setting:
     def _refused(self, value: object) -> DataError:
         if self.choices:
             hint = "choose one of " + ", ".join(self.choices)
+        elif self.listed:
+            hint = "give some of these, separated by commas: " + ", ".join(self.listed)
         elif self.low is not None or self.high is not None:
             hint = f"give a number from {self.low} to {self.high}"
         else:
@@ -68,6 +73,15 @@ class Setting:
         return DataError(
             f'invalid value for foveal.{self.name}: "{value}"', sqlstate="22023", hint=hint
         )
+
+
+def listed_words(value: str) -> frozenset[str]:
+    """Return the words of a list, which commas separate.
+
+    >>> sorted(listed_words("fuse, Order,"))
+    ['fuse', 'order']
+    """
+    return frozenset(w.strip().lower() for w in value.split(",")) - {""}
 
 
 _ROWS = (
@@ -104,6 +118,23 @@ _ROWS = (
         "auto",
         "whether compiled programs run parts of ordinary queries: auto where that pays",
         choices=("auto", "on", "off"),
+    ),
+    Setting(
+        "compile_passes",
+        "",
+        "passes over compiled programs that are left out, separated by commas",
+        listed=(
+            "inline",
+            "fold",
+            "narrow",
+            "sums",
+            "share",
+            "fuse",
+            "order",
+            "strategy",
+            "predicate",
+            "parameters",
+        ),
     ),
     Setting("verify_plans", False, "check every plan after each rule"),
     Setting(

@@ -98,7 +98,7 @@ def run(
         KernelError: a row raised.
         QueryCanceled: `check` raised it.
     """
-    inputs = Inputs(data, tables=dict(tables))
+    inputs = Inputs(data, candidate.scalars, dict(tables))
     found = runner(candidate.program, inputs, check)[candidate.program.results[0]]
     columns = [
         c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in found.columns

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from foveal.planner.compiled.facts import TableFacts
 from foveal.planner.compiled.plan import Candidate
 from foveal.planner.compiled.sourcing import builder_exprs
-from foveal.planner.ir.nodes import Binary, Cast, Column, Expr, Literal, Lookup, Unary, children
+from foveal.planner.ir.nodes import (
+    Binary,
+    Cast,
+    Column,
+    Expr,
+    Literal,
+    Lookup,
+    Parameter,
+    Unary,
+    children,
+)
 from foveal.planner.ir.program import Append, Bitmap, Group, Loop, Program, Scatter, Struct
 from foveal.planner.ir.types import Code, Date, Float, Int
 
@@ -185,7 +195,7 @@ def _cost(expr: Expr, machine: Machine) -> float:
             return machine.lookup
         case Cast():
             return machine.operation / 2
-        case Literal() | Column():
+        case Literal() | Column() | Parameter():
             return 0.0
         case _:
             return machine.operation

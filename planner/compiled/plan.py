@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foveal.errors import Span
 from foveal.planner.compiled.refusal import NotCompilable
@@ -67,7 +67,8 @@ class Candidate:
     query whose columns are the outputs by DuckDB's own typing, to be described, never run;
     `naming` one whose columns are the block's items, "" where no item needs a name. `checks`:
     queries of parts of expressions, and their types here: DuckDB must say the same. `edits` need no
-    types; items in `unnamed` want the name of their position appended.
+    types; items in `unnamed` want the name of their position appended. `scalars`: what the
+    program's parameters stand for.
     """
 
     kind: str
@@ -83,6 +84,9 @@ class Candidate:
     edits: tuple[Rewrite, ...] = ()
     unnamed: tuple[tuple[int, int], ...] = ()
     what: str = ""
+    scalars: Mapping[str, bool | int | float | None] = field(
+        default_factory=dict[str, bool | int | float | None]
+    )
 
 
 @dataclass(frozen=True, slots=True)

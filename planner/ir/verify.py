@@ -135,6 +135,8 @@ class _Verifier:
                 pass
             case (Int(), Int()) if self.holds(machine, storage):
                 pass
+            case (Int(signed=False), Int(signed=True)):
+                pass  # the values are the type's all the same: none is negative
             case _:
                 self.fail(path, f"{column.type} stored in {storage}")
         self.bounds(column.type, column.low, column.high, path)

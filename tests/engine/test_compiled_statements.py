@@ -14,6 +14,8 @@ from foveal.engine.compiled_choice import QUICK, Shape, shape_of
 from foveal.engine.session import Session
 from foveal.errors import DataError, QueryCanceled
 from foveal.planner.compiled.cost import Estimate
+from foveal.planner.ir.passes import NAMES
+from foveal.settings import SETTINGS
 
 SCHEMA = """
 CREATE TABLE region AS SELECT i::INTEGER AS r_key, ['EU', 'ASIA'][i + 1] AS r_name
@@ -207,3 +209,39 @@ def test_shapes() -> None:
     assert slower.refusal == "DuckDB was faster"
     slower.renewed("another version")
     assert slower.refusal == ""
+
+
+def test_constants_share_a_program(session: Session) -> None:
+    ran: list[object] = []
+
+    def noted(program: Any, inputs: Any, check: Any) -> Any:
+        ran.append(program)
+        return interpret(program, inputs, check)
+
+    session.compiled.programs.instead = noted
+    try:
+        for day, least in (("1995-06-01", 10), ("1995-05-01", 15)):
+            sql = f"SELECT count(*) FROM lines WHERE l_date < DATE '{day}' AND l_qty > {least}"
+            ours = session.execute(sql).fetchone()
+            with_duckdb = sql.replace("count(*)", "count(DISTINCT rowid)")
+            assert session.execute(with_duckdb).fetchone() == ours
+        assert len(ran) == 2
+        assert ran[0] == ran[1]
+        said = explained(session, sql)
+        assert "scalar p0" in said
+        assert "= 1500" in said
+        session.execute("SET foveal.compile_passes = 'Parameters, fuse'").close()
+        assert "scalar" not in explained(session, sql)
+        session.execute(sql).fetchall()
+        assert ran[2] != ran[0]
+    finally:
+        session.execute("RESET foveal.compile_passes").close()
+        session.compiled.programs.instead = interpret
+
+
+def test_names_of_passes(session: Session) -> None:
+    assert SETTINGS["compile_passes"].listed == NAMES
+    with pytest.raises(DataError) as raised:
+        session.execute("SET foveal.compile_passes = 'fuse, melt'")
+    assert raised.value.sqlstate == "22023"
+    assert "separated by commas" in (raised.value.hint or "")
