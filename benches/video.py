@@ -195,7 +195,7 @@ def bench(clip: Clip, frames: int | None, repeats: int) -> Iterator[dict[str, An
     """Yield a row per question and state of the cache."""
     path = find(f"video/{clip.file}")
     naive = look_at_every_frame(path, clip.wanted, frames)
-    seen = pa.table({"n": naive.counts})
+    seen = pa.Table.from_pydict({"n": naive.counts})
     with duckdb.connect() as db:
         db.register("naive", seen)
         truths = {

@@ -84,7 +84,8 @@ def record(node: ExactAggregate, runtime: Runtime, table: pa.Table) -> None:
         values = table.column(aggregate.column)
         if aggregate.kind == "other":
             continue
-        part = pa.table({k.source: table.column(k.column) for k in node.keys}) if keys else None
+        own = {k.source: table.column(k.column) for k in node.keys}
+        part = pa.Table.from_pydict(own) if keys else None
         columns = {
             "column": pa.repeat(aggregate.source, table.num_rows),
             "estimate": values,
@@ -94,7 +95,11 @@ def record(node: ExactAggregate, runtime: Runtime, table: pa.Table) -> None:
             "target_met": pa.repeat(True, table.num_rows),
         }
         for name, column in columns.items():
-            part = pa.table({name: column}) if part is None else part.append_column(name, column)
+            part = (
+                pa.Table.from_pydict({name: column})
+                if part is None
+                else part.append_column(name, column)
+            )
         assert part is not None
         parts.append(part)
     if parts:
