@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from foveal.engine.compile.arrow import machine_dtype
 from foveal.engine.compile.data import Array, Inputs
 from foveal.engine.compile.llvm.layout import Layout, Slot
 from foveal.planner.ir.program import Loop, Program
@@ -97,9 +98,13 @@ def _value(
                 raise ValueError(f"column {slot.name} has NULLs, which the program excludes")
             if not data.values.flags.c_contiguous or data.rows < source.rows:
                 raise ValueError(f"column {slot.name} is not a buffer of {source.rows} rows")
+            if data.values.dtype != machine_dtype(declared.storage):
+                raise ValueError(f"column {slot.name} is not stored as {declared.storage}")
             return data.values
         case "validity":
             validity = source.columns[slot.name].validity
+            if validity is not None and len(validity) < -(-source.rows // 64) * 8:
+                raise ValueError(f"the validity of column {slot.name} is not of whole words")
             return 0 if validity is None else validity
         case "scalar" | "scalar_high":
             words = bits(inputs.scalars[slot.name], layout.scalars[slot.name].type)

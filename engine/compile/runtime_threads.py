@@ -27,7 +27,7 @@ from foveal.engine.compile.llvm.layout import (
 from foveal.engine.compile.runtime_binding import Arguments, aligned
 from foveal.planner.protocols import CancelCheck
 
-SLICE = 0.01
+SLICE = 0.005
 """Seconds of native work on the calling thread between two looks at whether the user cancelled."""
 UNBOUNDED = 1 << 62
 
