@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import lightgbm
 import numpy as np
 import pyarrow as pa
-from report import arguments, report
+from report import arguments, peer, report
 
 from foveal.engine.compile.data import ColumnData, Inputs, SourceData
 from foveal.engine.compile.model_facts import specialised
@@ -153,8 +152,7 @@ def in_batches(con: Any, predict: Callable[[Any], Any], cut: float) -> Way:
 
 def compiled_model(booster: Any, folder: Path) -> tuple[Callable[[Any], Any], float]:
     """Return treelite's model compiled by tl2cgen with gcc, and the milliseconds that took."""
-    import tl2cgen
-    import treelite
+    tl2cgen, treelite = peer("tl2cgen"), peer("treelite")
 
     began = time.perf_counter()
     model = treelite.frontend.from_lightgbm(booster)
@@ -179,6 +177,7 @@ def trees(rows: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
     signal = np.sin(train[:, 0] * 2) + train[:, 1] * train[:, 2] + 0.5 * train[:, 3]
     target = signal + random.standard_normal(len(train)) * 0.3 > 0
     settings = dict(objective="binary", num_leaves=LEAVES, verbosity=-1, num_threads=THREADS)
+    lightgbm = peer("lightgbm")
     data = lightgbm.Dataset(train.astype("f8"), target.astype(int))
     booster = lightgbm.train(settings, data, TREES)
     columns = {name: np.ascontiguousarray(x[:, k]) for k, name in enumerate(NAMES)}

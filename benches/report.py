@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -21,6 +22,18 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="end within a minute")
     parser.add_argument("--json", action="store_true", help="print only the RESULT line")
     return parser.parse_args()
+
+
+def peer(module: str) -> Any:
+    """Return a peer's module; the extra `bench` has those that pip installs.
+
+    Raises:
+        SystemExit: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise SystemExit(f"{module} is missing: pip install 'foveal[bench]' {module}") from None
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -17,9 +17,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import scipy.special
-from report import arguments, report
+from report import arguments, peer, report
 
 import foveal
 from foveal.udfs.functions.split_run import cache_bytes, threads_available
@@ -116,7 +115,7 @@ class SeriesMethods:
 
     def __getattr__(self, name: str) -> Any:
         """Return a method as a function."""
-        found: Any = getattr(pd.Series, name)
+        found: Any = getattr(peer("pandas").Series, name)
         return foveal.annotate(found) if self._annotated else found
 
 
@@ -176,7 +175,7 @@ def main() -> None:
              vectors((-1.5, 1.5), (-3, 3), (-1.5, 1.5), (-3, 3)), repeats),
         case("crime index, NumPy", "memory", crime, numpy_, split, people, repeats),
         case("crime index, pandas", "memory", crime_pandas, (SeriesMethods(False), None),
-             (SeriesMethods(True), None), [pd.Series(p) for p in people], repeats),
+             (SeriesMethods(True), None), [peer("pandas").Series(p) for p in people], repeats),
         case("blend, NumPy", "memory", blend, numpy_, split, vectors(unit, unit, unit), repeats),
         case("shallow water, NumPy", "memory", water, numpy_, split, vectors(*[unit] * 6), repeats),
         case("picture, OpenCV", "memory", picture, (cv2, None), (cv, None), images, repeats),

@@ -15,6 +15,7 @@ spin), where they are installed.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import subprocess
@@ -219,8 +220,7 @@ def peers(folder: Path, repeats: int) -> list[dict[str, Any]]:
     """Return Q6 of Polars and numba as rows; nothing for those that are not installed."""
     rows: list[dict[str, Any]] = []
     try:
-        import polars as pl
-
+        pl: Any = importlib.import_module("polars")
         frame = pl.read_parquet(folder / "lineitem.parquet", columns=list(Q6_COLUMNS))
         context = pl.SQLContext(lineitem=frame, eager=True)
         sql = (
@@ -248,11 +248,11 @@ Q6_COLUMNS = ("l_shipdate", "l_discount", "l_quantity", "l_extendedprice")
 
 def _numba(folder: Path, repeats: int) -> list[float]:
     """Return what Q6 takes as a loop that numba compiles, over 64-bit columns."""
-    import numba
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder / "lineitem.parquet", columns=list(Q6_COLUMNS))
+    numba: Any = importlib.import_module("numba")
+    table: Any = pq.read_table(folder / "lineitem.parquet", columns=list(Q6_COLUMNS))
     day = table["l_shipdate"].cast("int32").to_numpy().astype(np.int64)
     cents = [
         np.asarray(pc.multiply(table[c].cast("float64"), 100.0).to_numpy()).round().astype(np.int64)

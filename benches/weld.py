@@ -20,11 +20,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import numexpr as numexpr_typed  # pyright: ignore[reportMissingTypeStubs]
 import numpy as numpy_typed
-import pandas as pandas_typed  # pyright: ignore[reportMissingTypeStubs]
 import scipy.special as special_typed
-from report import arguments, report
+from report import arguments, peer, report
 
 import foveal
 from foveal.engine.compile.data import ColumnData, Inputs, SourceData
@@ -36,9 +34,9 @@ from foveal.planner.ir.program import Append, Column, Fold, Loop, Program, Scala
 from foveal.planner.ir.types import F64
 
 Call = Callable[[], Any]
-numexpr: Any = numexpr_typed
+numexpr: Any = peer("numexpr")
 np: Any = numpy_typed
-pd: Any = pandas_typed
+pd: Any = peer("pandas")
 special: Any = special_typed
 FEATURES = 8
 
@@ -200,11 +198,11 @@ def compared(
              "compiled in ms": 1e3 * work.compiled if name.startswith("foveal, 1") else None}
         )  # fmt: skip
     for mine in ours:
-        for peer in (*peers, *apart):
-            us, them = statistics.median(found[mine]), statistics.median(found[peer])
-            least = min(found[peer]) / min(found[mine])
+        for other in (*peers, *apart):
+            us, them = statistics.median(found[mine]), statistics.median(found[other])
+            least = min(found[other]) / min(found[mine])
             rows.append(
-                {"case": f"{case} ({mine.removeprefix('foveal, ')})", "peer": peer,
+                {"case": f"{case} ({mine.removeprefix('foveal, ')})", "peer": other,
                  "ours": us * 1e3, "theirs": them * 1e3, "ratio": them / us,
                  "spread": abs(them / us - least), "unit": "ms"}
             )  # fmt: skip
@@ -224,9 +222,7 @@ def numba_of(function: Callable[..., Any], out: str, columns: Sequence[Any]) -> 
     """Return a call of the same function as a parallel loop of numba's. `out`: sum or rows."""
     # numba would take the bench called coverage.py for the package, which it does not need.
     sys.modules.setdefault("coverage", cast("Any", None))
-    import numba as numba_typed
-
-    numba: Any = numba_typed
+    numba = peer("numba")
     one = numba.njit(fastmath={"reassoc", "nsz"})(function)
     places = ", ".join(f"c{i}" for i in range(len(columns)))
     items = ", ".join(f"c{i}[i]" for i in range(len(columns)))
@@ -364,9 +360,8 @@ def haversines(rows: int, repeats: int) -> Any:
 
 def regressions(rows: int, repeats: int) -> Any:
     """Logistic regression: the sum of all scores; the gradient over all rows."""
-    import torch as torch_typed
+    torch = peer("torch")
 
-    torch: Any = torch_typed
     torch.set_num_threads(2)
     rng = np.random.default_rng(4)
     matrix = rng.normal(size=(rows, FEATURES))

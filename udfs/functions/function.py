@@ -7,6 +7,7 @@ put in the calls' place, or why there is nothing.
 
 from __future__ import annotations
 
+import importlib
 import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from foveal.errors import DataError, FovealError, OperationalError
+from foveal.errors import DataError, FovealError, NotSupportedError, OperationalError
 from foveal.planner.ir.function import IrFunction
 from foveal.udfs.functions.source import PythonSource, Untranslatable
 from foveal.udfs.functions.sqltypes import SqlType, converter
@@ -192,8 +193,7 @@ class UserFunction:
             return array
         if self.batch == "numpy":
             return np.asarray(array.to_numpy(zero_copy_only=False))
-        import pandas  # pyright: ignore[reportMissingTypeStubs, reportMissingImports]
-
+        pandas = _pandas()
         if array.null_count:
             return pandas.Series(array, dtype=pandas.ArrowDtype(array.type))
         return pandas.Series(array.to_numpy(zero_copy_only=False))
@@ -276,3 +276,18 @@ def _flat(array: Any) -> Any:
     """Return an Arrow array in one piece."""
     chunked: Any = pa.ChunkedArray
     return array.combine_chunks() if isinstance(array, chunked) else array
+
+
+def _pandas() -> Any:
+    """Return pandas, which only functions that ask for it need.
+
+    Raises:
+        NotSupportedError: 0A000, it is not installed.
+    """
+    try:
+        return importlib.import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise NotSupportedError(
+            "TYPE pandas needs pandas, which is not installed",
+            hint="pip install pandas, or TYPE numpy or arrow",
+        ) from error
