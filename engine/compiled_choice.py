@@ -18,7 +18,7 @@ from statistics import median
 
 from foveal.planner.compiled.cost import Estimate
 
-QUICK = 5e-3
+QUICK = 2e-3
 """Seconds that DuckDB may take before anything else is weighed."""
 MARGIN = 1.25
 """How many times faster programs must be, by estimate, before they are tried."""
