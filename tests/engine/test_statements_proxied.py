@@ -114,6 +114,7 @@ def test_the_scores_save_detector_calls(
     assert calls[True] < 0.7 * calls[False]
 
 
+@pytest.mark.usefixtures("dear")
 def test_without_a_guarantee_a_proxy_answers_alone(ask: Callable[..., Session]) -> None:
     session = ask(guarantee="none")
     result = session.execute(f"{CARS} ERROR WITHIN 0.01")
