@@ -19,7 +19,7 @@ from foveal.engine.compile.llvm.machine import Level
 from foveal.engine.compile.object_cache import ObjectFiles
 from foveal.engine.compile.runtime import CompiledRunner
 from foveal.planner.ir import nodes, program, typing
-from foveal.planner.ir.types import F32, F64, I8, I32, I64, Type, physical
+from foveal.planner.ir.types import F32, F64, I8, I32, I64, I128, Type, physical
 
 _array: Any = pa.array
 FILES = ObjectFiles(Path(tempfile.mkdtemp()) / "objects")
@@ -335,3 +335,18 @@ def test_a_loop_within_rows_counts_turns() -> None:
         made = run_all(whole, Inputs({"t": SourceData(rows, columns)}))
         assert made is not None
         assert max(row["turns"] for row in made["r"]) == 216
+
+
+def test_sums_beyond_128_bits_when_morsels_meet() -> None:
+    """Each morsel's sum fits; the third one's does not fit with the others'."""
+    rows = 3 * (1 << 16)
+    values = np.zeros(rows, np.int64)
+    values[:: 1 << 16] = -(1 << 63)
+    column = column_data(_array(values))
+    wide = typing.cast(nodes.Column("x", I64), I128)
+    square = typing.binary("mul", wide, wide)
+    fields = (("s", typing.fold("sum", square)),)
+    loop = program.Loop("out", "t", program.Struct(fields))
+    whole = program.Program("p", (source_of({"x": column}),), (loop,), ("out",))
+    inputs = Inputs({"t": SourceData(rows, {"x": column})})
+    assert run_all(whole, inputs) is None

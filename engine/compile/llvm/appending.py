@@ -11,7 +11,7 @@ from foveal.engine.compile.llvm.builders import PlainCode
 from foveal.engine.compile.llvm.cells import Cell, Facts, llvm_type
 from foveal.engine.compile.llvm.layout import storage_type
 from foveal.engine.compile.llvm.row import Row
-from foveal.engine.compile.llvm.text import Function, Value, integer
+from foveal.engine.compile.llvm.text import FALSE, Function, Value, integer
 from foveal.planner.ir.program import Append
 from foveal.planner.ir.types import Type, physical
 
@@ -54,11 +54,12 @@ class AppendCode(PlainCode):
             row.check(x, keep)
         return [f.op("add", running[0], f.resize(keep, "i64", signed=False))]
 
-    def finish(self, f: Function, running: list[Value]) -> None:
+    def finish(self, f: Function, running: list[Value]) -> Value:
         """Note how many rows the morsel has."""
         morsel = f.op("udiv", self._start, integer(MORSEL_ROWS))
         count = f.op("sub", running[0], self._start)
         f.store(count, f.at(self._outs[0], "i64", morsel))
+        return FALSE
 
 
 def stored_value(f: Function, cell: Cell, type_: Type) -> Value:

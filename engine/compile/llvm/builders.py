@@ -6,7 +6,7 @@ from typing import Protocol
 
 from foveal.engine.compile.llvm.accumulators import MORSEL_ROWS
 from foveal.engine.compile.llvm.row import Row
-from foveal.engine.compile.llvm.text import Function, Value
+from foveal.engine.compile.llvm.text import FALSE, Function, Value
 
 BLOCK = 2048
 """Rows between two unpackings of validity bitmaps; morsels are multiples of it."""
@@ -57,8 +57,8 @@ class BuilderCode(Protocol):
         """Write one row, kept where `keep` is true; return the registers after it."""
         ...
 
-    def finish(self, f: Function, running: list[Value]) -> None:
-        """Write what comes after a morsel's rows."""
+    def finish(self, f: Function, running: list[Value]) -> Value:
+        """Write what comes after a morsel's rows; return whether a sum went beyond its type."""
         ...
 
     def functions(self) -> list[Function]:
@@ -83,8 +83,9 @@ class PlainCode:
         """Return the initial values of what runs along in registers."""
         return []
 
-    def finish(self, f: Function, running: list[Value]) -> None:
-        """Write what comes after a morsel's rows."""
+    def finish(self, f: Function, running: list[Value]) -> Value:
+        """Write what comes after a morsel's rows; return whether a sum went beyond its type."""
+        return FALSE
 
     def functions(self) -> list[Function]:
         """Return further functions of the module."""

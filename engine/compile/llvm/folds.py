@@ -66,14 +66,18 @@ class FoldsCode(PlainCode):
                 row.check(accumulator.operand, keep)
         return out
 
-    def finish(self, f: Function, running: list[Value]) -> None:
-        """Add the morsel's values to the state."""
+    def finish(self, f: Function, running: list[Value]) -> Value:
+        """Add the morsel's values to the state; return whether a sum went beyond 128 bits."""
         assert self._state is not None
-        offsets = word_offsets(self.plan.accumulators)
-        for accumulator, offset, value in zip(
-            self.plan.accumulators, offsets, running, strict=True
-        ):
-            merge_word(f, accumulator, f.at(self._state, "i64", integer(offset)), value)
+        accumulators = self.plan.accumulators
+        return f.either(
+            *(
+                merge_word(f, accumulator, f.at(self._state, "i64", integer(offset)), value)
+                for accumulator, offset, value in zip(
+                    accumulators, word_offsets(accumulators), running, strict=True
+                )
+            )
+        )
 
 
 def merge_word(f: Function, accumulator: Accumulator, place: Value, value: Value) -> Value:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from foveal.engine.compile.llvm import layout as slots
 from foveal.engine.compile.llvm.builders import BLOCK, BuilderCode
-from foveal.engine.compile.llvm.cells import Cell, Facts, bits_for, llvm_type
+from foveal.engine.compile.llvm.cells import OPERATOR_ERROR, Cell, Facts, bits_for, llvm_type
 from foveal.engine.compile.llvm.layout import Layout, storage_type
 from foveal.engine.compile.llvm.row import LookupTable, Row, Surroundings
 from foveal.engine.compile.llvm.text import TRUE, Function, Phi, Value, bits_of, integer
@@ -121,9 +121,14 @@ class LoopWriter:
         for phi, value in zip(outer, updated, strict=True):
             phi.add(value, latch)
         f.open(done)
-        self.builder.finish(f, updated[:-1])
-        f.ret(updated[-1])
+        f.ret(self._finished(f, updated))
         return f
+
+    def _finished(self, f: Function, running: list[Value]) -> Value:
+        """Write what comes after the rows; return the error mask. `running` ends with the rows'."""
+        *registers, errors = running
+        wrapped = self.builder.finish(f, registers)
+        return _joined(f, errors, f.select(wrapped, integer(OPERATOR_ERROR), integer(0)))
 
     def _row(self, f: Function, row: Row, running: list[Value], index: Value) -> list[Value]:
         """Write one row: filter and builder, by mask or behind branches; the error mask is last."""

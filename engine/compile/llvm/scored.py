@@ -182,8 +182,7 @@ class ScoredLoopWriter(LoopWriter):
         for phi, value in zip(outer, merged, strict=True):
             phi.add(value, latch)
         f.open(done)
-        self.builder.finish(f, merged[:-1])
-        f.ret(merged[-1])
+        f.ret(self._finished(f, merged))
         return f
 
     def _scoring(self, f: Function, node: Predict, place: int) -> Scoring:

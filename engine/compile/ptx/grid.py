@@ -87,12 +87,7 @@ class GridWriter(LoopWriter):
             final.add(start, entry)
             final.add(value, last)
             finals.append(final.value)
-        self.builder.finish(f, finals[:-1])
-        mask = finals[-1]
-        if isinstance(self.builder, ThreadFolds):
-            bit = f.select(self.builder.wrapped, integer(OPERATOR_ERROR), integer(0))
-            mask = mask if bit.text == "0" else f.op("or", mask, bit)
-        _report(f, mask)
+        _report(f, self._finished(f, finals))
         f.ret()
         return f
 

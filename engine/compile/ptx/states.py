@@ -18,7 +18,7 @@ from foveal.engine.compile.llvm.cells import Facts, Flag, Unsupported
 from foveal.engine.compile.llvm.dense import DenseCode
 from foveal.engine.compile.llvm.folds import FoldsCode, merge_word, record_words, word_offsets
 from foveal.engine.compile.llvm.row import Row
-from foveal.engine.compile.llvm.text import FALSE, TRUE, Function, Value, integer
+from foveal.engine.compile.llvm.text import TRUE, Function, Value, integer
 from foveal.planner.ir.program import Group
 
 MAX_SLOTS_BYTES = 1 << 26
@@ -27,21 +27,6 @@ MAX_SLOTS_BYTES = 1 << 26
 
 class ThreadFolds(FoldsCode):
     """Folds without keys: registers, added to the thread's own record at the end of its rows."""
-
-    wrapped: Value = FALSE
-
-    def finish(self, f: Function, running: list[Value]) -> None:
-        """Add the registers to the record; `wrapped`: a sum went beyond 128 bits."""
-        assert self._state is not None
-        accumulators = self.plan.accumulators
-        self.wrapped = f.either(
-            *(
-                merge_word(f, accumulator, f.at(self._state, "i64", integer(offset)), value)
-                for accumulator, offset, value in zip(
-                    accumulators, word_offsets(accumulators), running, strict=True
-                )
-            )
-        )
 
 
 class BlockTable(DenseCode):
