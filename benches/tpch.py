@@ -133,7 +133,7 @@ class Wide:
         (source,) = candidate.program.sources
         columns = tuple(replace(c, storage=Int(64)) for c in source.columns)
         self.program = replace(candidate.program, sources=(replace(source, columns=columns),))
-        self.inputs = Inputs(wide, tables=dict(compiled.tables[0]))
+        self.inputs = Inputs(wide, candidate.scalars, dict(compiled.tables[0]))
         self.bytes = sum(d.values.nbytes for w in wide.values() for d in w.columns.values())
         self.runner = CompiledRunner(tier="O3")
         self.check = check
