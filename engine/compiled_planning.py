@@ -21,6 +21,7 @@ from foveal.planner.compiled.plan import Candidate, Considered
 from foveal.planner.compiled.reading import Reading
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.rewriting import Typed, rewritten
+from foveal.planner.ir.function import IrFunction
 from foveal.planner.ir.passes import parametrized
 from foveal.planner.ir.types import Code, Type
 from foveal.planner.protocols import CancelCheck
@@ -56,12 +57,17 @@ class CompiledPlanning:
         scratch: Substrate,
         store: ColumnStore,
         users: Callable[[], frozenset[str]],
+        inlined: Callable[[], Mapping[str, IrFunction]],
     ) -> None:
-        """Take what planning reads. `scratch` evaluates expressions over dictionaries."""
+        """Take what planning reads. `scratch` evaluates expressions over dictionaries.
+
+        `users`: names of the user's own functions; `inlined`: those put in the place of calls.
+        """
         self._substrate = substrate
         self._scratch = scratch
         self._store = store
         self._users = users
+        self._inlined = inlined
 
     def facts(self, reading: Reading) -> dict[tuple[str, ...], TableFacts | None]:
         """Return what is known of the tables that a statement names."""
@@ -96,10 +102,12 @@ class CompiledPlanning:
             )
             for name, table in facts.items()
         }
+        reading = replace(reading, functions=self._inlined())
         return consider(reading, hopeful, parameters, self._users()), facts
 
     def consider(self, reading: Reading, parameters: Mapping[str, object]) -> Considered:
         """Return the programs that could stand for parts of a statement, by today's facts."""
+        reading = replace(reading, functions=self._inlined())
         return consider(reading, self.facts(reading), parameters, self._users())
 
     def compile(

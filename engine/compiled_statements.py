@@ -31,6 +31,7 @@ from foveal.planner.compiled.cost import estimate
 from foveal.planner.compiled.reading import read_statement
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.rewriting import relation_name
+from foveal.planner.ir.function import IrFunction
 from foveal.settings import Value, listed_words
 
 Finish = Callable[[Exception | None], Exception | None]
@@ -62,15 +63,20 @@ class CompiledStatements:
         versions: Versions,
         settings: Mapping[str, Value],
         users: Callable[[], frozenset[str]],
+        inlined: Callable[[], Mapping[str, IrFunction]],
     ) -> None:
-        """Take what statements run on. `users`: the folded names of the user's own functions."""
+        """Take what statements run on. `users`: the folded names of the user's own functions.
+
+        `inlined`: those whose bodies programs have in the place of calls.
+        """
         self._substrate = substrate
         self._settings = settings
         self._versions = versions
         self.store = ColumnStore(
             substrate, versions, lambda: float(settings["column_cache_memory"])
         )
-        self.planning = CompiledPlanning(substrate, scratch, self.store, users)
+        self.planning = CompiledPlanning(substrate, scratch, self.store, users, inlined)
+        self._inlined = inlined
         self._known: OrderedDict[object, _Known] = OrderedDict()
         self.shapes = Shapes()
         self.programs = Programs()
@@ -147,7 +153,8 @@ class CompiledStatements:
     def _stamp(self, tables: tuple[str, ...]) -> object:
         """Return what changes when names mean other tables, or a table has other rows."""
         versions = self._versions
-        return versions.names, tuple(versions.version(table) for table in tables)
+        functions = tuple(self._inlined().items())
+        return versions.names, functions, tuple(versions.version(table) for table in tables)
 
     # --- what to run -------------------------------------------------------------------------
 

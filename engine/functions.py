@@ -113,6 +113,10 @@ class Functions:
         self._macros: dict[str, str] = {}
         self._count = 0
         self._lock = threading.Lock()
+        self._inlined: (
+            tuple[frozenset[str], tuple[tuple[str, UserFunction], ...], dict[str, IrFunction]]
+            | None
+        ) = None
         self.context: QueryContext | None = None
 
     # --- what there is ---------------------------------------------------------------------------
@@ -142,6 +146,32 @@ class Functions:
                     lambda arrays, known=known: self._python(known, arrays),
                 )
         return found
+
+    def inlined(self, users: Callable[[], frozenset[str]]) -> Mapping[str, IrFunction]:
+        """Return the expressions that compiled loops have in the place of calls, by folded name.
+
+        Those that a macro of the user's hides are left out. `users` lists the names of macros and
+        functions; it returns the same object until something may have changed them.
+        """
+        if not self._stored and not self._given:
+            return {}
+        names, held = users(), tuple((k.internal, k.function) for k in self._every())
+        if self._inlined is None or self._inlined[0] is not names or self._inlined[1] != held:
+            macros: dict[str, list[str]] = {}
+            for name, text in self._substrate.rows(
+                "SELECT lower(function_name), coalesce(macro_definition, '') "
+                "FROM duckdb_functions() WHERE NOT internal"
+            ):
+                macros.setdefault(str(name), []).append(str(text))
+            found: dict[str, IrFunction] = {}
+            for known in self._every():
+                name, ready = known.function.name.lower(), known.function.compiled
+                calls = macros.get(name, [])
+                ours = len(calls) == 1 and known.internal in calls[0]
+                if ready is not None and ours and not known.function.volatile:
+                    found[name] = ready
+            self._inlined = (names, held, found)
+        return self._inlined[2]
 
     def compiled(self, name: str) -> IrFunction | None:
         """Return a function as an expression, None where there is none."""

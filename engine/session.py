@@ -143,6 +143,7 @@ class Session:
             Versions(known_as, None if private else name),
             self._settings,
             self._planning.users_functions,
+            lambda: self.functions.inlined(self._planning.users_functions),
         )
         self._past: list[PastQuery] = []
         self._system = SystemCatalog(

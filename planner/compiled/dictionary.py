@@ -56,6 +56,8 @@ class Dictionaries:
         """Take what begins the tables' names, and names that are the user's own functions."""
         self.prefix = prefix
         self.hidden = hidden
+        self.messages: list[str] = []
+        """What the `Check`s of functions put in the place of calls say, by number."""
         self.tables: dict[str, DictionaryTable] = {}
         self._by_text: dict[tuple[str, Syntax], DictionaryTable] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from foveal.errors import FovealError, Span
@@ -11,6 +11,7 @@ from foveal.planner.compiled.reader import Reader, read
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.sources import Relation, read_from, table_expressions
 from foveal.planner.compiled.syntax import Syntax, conjuncts
+from foveal.planner.ir.function import IrFunction
 from foveal.planner.parse.blocks import ClauseRun, scan_blocks
 from foveal.planner.parse.clauses import parameter_keys
 from foveal.planner.parse.lexer import tokenize
@@ -33,13 +34,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Reading:
-    """A SELECT statement read lexically. `hidden`: names that WITH gives."""
+    """A SELECT statement read lexically. `hidden`: names that WITH gives.
+
+    `functions`: the user's functions that calls are replaced by, by folded name.
+    """
 
     text: str
     tokens: tuple[Token, ...]
     keys: Mapping[int, str]
     blocks: tuple[Block, ...]
     hidden: frozenset[str]
+    functions: Mapping[str, IrFunction] = field(default_factory=dict[str, IrFunction])
 
     def expression(self, span: Span) -> Syntax:
         """Return the expression at a place. Raises NotCompilable."""

@@ -100,8 +100,9 @@ class Sourced:
             self.facts_by_source[source], self.names[source] = table, relation.table
         self.tables = Tables(by_alias, self.aliases, inside, derived)
         self.translator = Translator(
-            self.tables.resolve, self.parameters, self.dictionaries, self._subquery, self.users
-        )
+            self.tables.resolve, self.parameters, self.dictionaries, self._subquery, self.users,
+            self.reading.functions,
+        )  # fmt: skip
         for node in self.reading.conditions(self.block, relations):
             self.where += _conjuncts(self.translator.condition(node))
 
@@ -148,7 +149,9 @@ class Sourced:
         def resolve(node: Syntax) -> Expr | Syntax:
             return (mine if mine.find(node) is not None else self.tables).resolve(node)
 
-        inner = Translator(resolve, self.parameters, self.dictionaries, None, self.users)
+        inner = Translator(
+            resolve, self.parameters, self.dictionaries, None, self.users, self.reading.functions
+        )
         where: list[Expr] = []
         keys: list[tuple[Expr, Expr]] = []
         for node in self.reading.conditions(block, relations):
@@ -250,7 +253,10 @@ class Sourced:
             if t.name in used
         )
         declared = tuple(t for t in self.dictionaries.declared(self.distinct) if t.name in used)
-        made = Program(name, tuple(sources), loops, (name,), tables=declared)
+        made = Program(
+            name, tuple(sources), loops, (name,), tables=declared,
+            messages=tuple(self.dictionaries.messages),
+        )  # fmt: skip
         return made, reads, entries
 
     def facts_of(self, name: str) -> ColumnFacts | None:

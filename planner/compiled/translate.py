@@ -11,6 +11,8 @@ from foveal.planner.compiled.dictionary import Dictionaries
 from foveal.planner.compiled.refusal import NotCompilable
 from foveal.planner.compiled.syntax import Syntax
 from foveal.planner.ir import typing
+from foveal.planner.ir.function import IrFunction
+from foveal.planner.ir.function import apply as inline
 from foveal.planner.ir.nodes import FALSE, TRUE, Cast, Expr, Literal
 from foveal.planner.ir.types import (
     BOOL,
@@ -53,16 +55,19 @@ class Translator:
         dictionaries: Dictionaries,
         subquery: Subquery | None = None,
         hidden: frozenset[str] = frozenset(),
+        inlined: Mapping[str, IrFunction] | None = None,
     ) -> None:
         """Take what names mean, the parameters' values, and where dictionary tables are made.
 
         `hidden`: folded names of the user's own functions and macros, which win over DuckDB's.
+        `inlined`: those among them whose bodies are put in the place of calls.
         """
         self.resolve = resolve
         self.parameters = parameters
         self.dictionaries = dictionaries
         self.subquery = subquery
         self.hidden = hidden
+        self.inlined = inlined or {}
         self.typed: dict[Syntax, Type] = {}
         self._depth = 0
 
@@ -328,6 +333,8 @@ class Translator:
         return _constant(typing.cast(operand, kind))
 
     def _call(self, node: Syntax) -> Value:
+        if node.text in self.inlined and not node.distinct and node.filter is None:
+            return self._user_function(self.inlined[node.text], node)
         if node.text in self.hidden:
             raise NotCompilable(f"{node.text}() is the user's own", node.span)
         if node.distinct or node.filter is not None:
@@ -362,6 +369,20 @@ class Translator:
         if node.text in functions.PART_NAMES and len(arguments) == 1:
             return self._part(functions.PART_NAMES[node.text], arguments[0], node)
         return self._function(node)
+
+    def _user_function(self, function: IrFunction, node: Syntax) -> Expr:
+        """Return a function's body over the arguments, cast as DuckDB casts them for a call."""
+        if len(node.parts) != len(function.parameters):
+            raise NotCompilable(f"{node.text}() of {len(node.parts)} arguments", node.span)
+        values = [self.any(part) for part in node.parts]
+        arguments = [
+            self._as(value, kind, node)
+            for value, (_, kind) in zip(values, function.parameters, strict=True)
+        ]
+        messages = self.dictionaries.messages
+        body = inline(function, arguments, len(messages))
+        messages += function.messages
+        return body
 
     def _part(self, name: str, operand: Syntax, node: Syntax) -> Expr:
         found = self.value(operand)
