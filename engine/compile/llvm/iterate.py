@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from foveal.engine.compile.llvm.cells import Cell, Context, llvm_type
 from foveal.engine.compile.llvm.text import TRUE, Function, Value, integer
 from foveal.planner.ir import nodes
 from foveal.planner.ir.nodes import Expr, children
 
+Turning: TypeAlias = tuple[object, ...]
+"""What loops within a row have in common that are one: all but their results."""
+
 CANCEL_EVERY = 4096
 """Turns between looks at the cancel flag."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A loop that is written: its variables behind it, where they are valid, what it raised."""
+
+    variables: Mapping[str, Cell]
+    present: Value
+    raised: Value
+
+
 class RowWriter(Protocol):
-    """What a loop needs of the writer of the row that it is in."""
+    """What a loop needs of the writer of the row that it is in.
+
+    `turned`: the loops that are written; others that differ in their results only take from them.
+    """
 
     f: Function
+    turned: dict[Turning, Turned]
 
     @property
     def cancel(self) -> Value | None:
@@ -58,6 +75,21 @@ def mentions(x: Expr, names: Collection[str]) -> bool:
 
 def write_iterate(row: RowWriter, x: nodes.Iterate, reach: Value, context: Context) -> Cell:
     """Write the loop and return its result; rows that `reach` leaves out make no turn."""
+    key = (x.variables, x.initial, x.condition, x.step, reach)
+    if key not in row.turned:
+        row.turned[key] = _turned(row, x, reach)
+    turned = row.turned[key]
+    f, present = row.f, turned.present
+    after = row.inner(turned.variables)
+    result = after.cell(x.result, present)
+    after.check(x.result, present)
+    mask = f.op("or", turned.raised, after.error_mask())
+    context.flag(f.compare("ne", mask, integer(0)), mask)
+    return Cell(result.value, f.both(present, result.valid))
+
+
+def _turned(row: RowWriter, x: nodes.Iterate, reach: Value) -> Turned:
+    """Write the loop itself, up to the block behind it."""
     f = row.f
     names = [variable.name for variable in x.variables]
     starts = [
@@ -103,12 +135,7 @@ def write_iterate(row: RowWriter, x: nodes.Iterate, reach: Value, context: Conte
     turns.add(following, back)
     failed.add(errors, back)
     f.open(done)
-    after = row.inner(variables)
-    result = after.cell(x.result, present)
-    after.check(x.result, present)
-    mask = f.op("or", so_far, after.error_mask())
-    context.flag(f.compare("ne", mask, integer(0)), mask)
-    return Cell(result.value, f.both(present, result.valid))
+    return Turned(variables, present, so_far)
 
 
 def _full(f: Function, cell: Cell, variable: nodes.Variable) -> tuple[Value, Value]:

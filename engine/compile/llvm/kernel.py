@@ -17,7 +17,7 @@ from foveal.engine.compile.llvm.scored import ScoredLoopWriter
 from foveal.planner.ir.program import Program
 from foveal.planner.ir.text import program_text
 
-CODEGEN_VERSION = 3
+CODEGEN_VERSION = 4
 """To be raised with every change of the generated code: objects of others are not loaded."""
 
 DumpKind: TypeAlias = Literal["ir", "llvm", "assembly"]

@@ -21,7 +21,7 @@ from foveal.engine.compile.llvm.cells import (
     llvm_type,
     message_code,
 )
-from foveal.engine.compile.llvm.iterate import mentions, write_iterate
+from foveal.engine.compile.llvm.iterate import Turned, Turning, mentions, write_iterate
 from foveal.engine.compile.llvm.mathlib import call_function
 from foveal.engine.compile.llvm.text import TRUE, Function, Value, bits_of, integer, number
 from foveal.planner.ir import nodes
@@ -73,6 +73,7 @@ class Row:
         self._flags: dict[tuple[Expr, Value], list[Flag]] = {}
         self._flagged: set[Expr] = set()
         self._loops: dict[Expr, bool] = {}
+        self.turned: dict[Turning, Turned] = {}
         self._raising: dict[Expr, bool] = {}
         self._checked: set[tuple[Expr, Value]] = set()
         self._errors: list[Flag] = []
