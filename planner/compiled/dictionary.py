@@ -58,6 +58,8 @@ class Dictionaries:
         self.hidden = hidden
         self.messages: list[str] = []
         """What the `Check`s of functions put in the place of calls say, by number."""
+        self.beside: list[tuple[Expr, Span]] = []
+        """Arguments of such functions that may not be computed in every row, and their calls."""
         self.tables: dict[str, DictionaryTable] = {}
         self._by_text: dict[tuple[str, Syntax], DictionaryTable] = {}
 

@@ -223,6 +223,9 @@ class Sourced:
         self, name: str, how: Callable[[See], Builder]
     ) -> tuple[Program, dict[str, Read], tuple[EntryTable, ...]]:
         """Return the program, what it reads, its dictionary tables. `how` makes its builder."""
+        for argument, call in self.dictionaries.beside:
+            if self.can_raise(argument):  # DuckDB computes it where the body does not
+                raise NotCompilable("a function's argument that may raise", call)
         tree = Tree(self.facts_by_source, self.names, self.where)
         loops = tree.loops(name, how, self.semi)
         facts = {**self.facts_by_source, **self.inner}

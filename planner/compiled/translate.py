@@ -379,6 +379,7 @@ class Translator:
             self._as(value, kind, node)
             for value, (_, kind) in zip(values, function.parameters, strict=True)
         ]
+        self.dictionaries.beside += [(argument, node.span) for argument in arguments]
         messages = self.dictionaries.messages
         body = inline(function, arguments, len(messages))
         messages += function.messages

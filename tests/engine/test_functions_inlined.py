@@ -63,6 +63,14 @@ def test_null_input(con: Any) -> None:
     )  # fmt: skip
 
 
+def test_an_argument_raises_where_the_body_does_not_use_it(con: Any) -> None:
+    con.execute("CREATE TABLE u AS FROM (VALUES (NULL, 9223372036854775807), (1.0, 1)) u(a, b)")
+    for mode in ("off", "on"):
+        con.execute(f"SET foveal.compile = '{mode}'")
+        with pytest.raises(foveal.DataError, match="Overflow in addition"):
+            con.execute("SELECT sum(f(a, b + 1)) FROM u").fetchall()
+
+
 def test_a_volatile_function_is_called(con: Any) -> None:
     make(con, "h(x DOUBLE)", "x - 10", "VOLATILE")
     assert not both(con, SQL)[1]
